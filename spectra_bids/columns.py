@@ -1,0 +1,208 @@
+"""Columns of every table that is written: name, meaning, unit, levels. Sidecars are made from these, and tests
+compare tables with them.
+
+A table is a tuple of `Column`. `n/a` in a file is NaN in memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+STATUSES = {
+    "ok": "every scalar of the row has a value",
+    "no_bundle": "the subject has no such bundle",
+    "few_streamlines": "the bundle has fewer streamlines than --min-streamlines",
+    "no_points": "no point of the bundle falls into the cell",
+    "few_points": "fewer points in the cell than --min-points",
+    "out_of_fov": "too few points left: the others lie outside the scalar map's field of view",
+    "masked": "too few points left: the others lie where the map has no value or the mask is 0",
+    "qc_fail": "the bundle was rejected in quality control",
+}
+
+FIT_STATUSES = {
+    "ok": "fitted",
+    "singular": "fitted; the variance of the random effect is estimated at 0 (p stays valid)",
+    "not_converged": "the optimiser found no minimum; p is n/a",
+    "too_few": "too few subjects, or fewer than 3 in a level of a tested factor; p is n/a",
+    "not_estimable": "missing values leave the design rank-deficient; p is n/a",
+    "constant": "all values are equal; p is n/a",
+}
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table: what a BIDS sidecar says of it."""
+
+    name: str
+    description: str
+    units: str = ""
+    levels: tuple[tuple[str, str], ...] = ()
+
+
+def sidecar(columns: Iterable[Column]) -> dict[str, dict[str, Any]]:
+    """Column dictionary as BIDS wants it in a JSON sidecar."""
+    out: dict[str, dict[str, Any]] = {}
+    for column in columns:
+        entry: dict[str, Any] = {"Description": column.description}
+        if column.units:
+            entry["Units"] = column.units
+        if column.levels:
+            entry["Levels"] = dict(column.levels)
+        out[column.name] = entry
+    return out
+
+
+_STATUS = Column("status", "Why values of this row are n/a; ok if none is", levels=tuple(STATUSES.items()))
+_BUNDLE = Column("bundle", "Bundle, by the atlas's own name without punctuation")
+_S = Column("s", "Node along the tract, 0 at the end named first in the grid's file")
+_R = Column("r", "Radial bin, 0 at the most negative side of the grid's radial axis")
+_S_MM = Column("s_mm", "Arc length of the node from the low end of the centroid", "mm")
+_R_MM = Column("r_mm", "Signed distance of the bin's centre from the centroid along the node's radial axis", "mm")
+_COUNTS = (
+    Column("n_points", "Streamline points of the subject in the cell with a value in at least one scalar", "points"),
+    Column("n_streamlines", "Streamlines that pass through the cell with such a point", "streamlines"),
+)
+
+#: Along-tract profile, one row per bundle and grid node; scalars follow (see `scalar_columns`).
+PROFILE_1D = (_BUNDLE, _S, _S_MM, *_COUNTS, _STATUS)
+#: Along-tract x radial profile, one row per bundle and grid cell; scalars follow.
+PROFILE_2D = (_BUNDLE, _S, _R, _S_MM, _R_MM, *_COUNTS, _STATUS)
+
+#: One row per bundle: `<scalar>` whole-bundle means follow.
+BUNDLE = (
+    _BUNDLE,
+    Column("source", "Name of the bundle in the input file; n/a if there is none"),
+    Column("n_streamlines", "Streamlines in the file", "streamlines"),
+    Column("length_mm", "Mean streamline length", "mm"),
+    Column("volume_mm3", "Volume of the voxels of the scalar map that streamlines pass through", "mm^3"),
+    Column("distance_median_mm", "Registration QC: median distance of points to the nearest atlas point", "mm"),
+    Column("distance_p95_mm", "Registration QC: 95th percentile of that distance (shown, not judged)", "mm"),
+    Column("share_outside", "Share of points outside the scalar map's field of view"),
+    Column("share_jumping", "Share of streamlines whose node index jumps by more than a fifth of the bundle"),
+    Column(
+        "flag",
+        "Registration QC flag",
+        levels=(
+            ("none", "nothing to report"),
+            ("far_bundle", "median distance to the atlas bundle above 8 mm"),
+            ("far_session", "median distance over all bundles of the session above 4 mm"),
+        ),
+    ),
+    _STATUS,
+)
+
+
+def scalar_columns(scalar: str, units: str, spread: bool) -> tuple[Column, ...]:
+    """Columns of one scalar, `<model>_<param>`; with `spread` also its `_sd`."""
+    mean = Column(scalar, f"Mean of {scalar} over the row's points; in 1D weighted by 1 / distance to the node", units)
+    if not spread:
+        return (Column(scalar, f"Mean of {scalar} over all valid points of the bundle", units),)
+    return (mean, Column(f"{scalar}_sd", f"Standard deviation of {scalar} over the row's points", units))
+
+
+_FIT_STATUS = Column("fit_status", "What became of the fit", levels=tuple(FIT_STATUSES.items()))
+_CELL = (
+    _BUNDLE,
+    Column("scalar", "Scalar map, <model>_<param>"),
+    Column("contrast", "What is tested: a term of the formula, or a named contrast"),
+    _S,
+    _S_MM,
+    Column("x_mm", "Centre of the cell's atlas points in atlas space, to the right", "mm"),
+    Column("y_mm", "Centre of the cell's atlas points in atlas space, to the front", "mm"),
+    Column("z_mm", "Centre of the cell's atlas points in atlas space, upwards", "mm"),
+)
+_FIT = (
+    Column("n", "Rows (sessions) in the fit"),
+    Column("n_levels", "Levels of the random factor in the fit; 0 without one"),
+    Column("statistic", "Kind of test", levels=(("t", "one coefficient or contrast"), ("F", "several at once"))),
+    Column("estimate", "Estimate in the scalar's own units; n/a for F", "units of the scalar"),
+    Column("se", "Standard error of the estimate", "units of the scalar"),
+    Column("df_num", "Numerator degrees of freedom; 1 for t"),
+    Column("df", "Satterthwaite degrees of freedom; n - p without a random factor"),
+    Column("value", "The statistic: t or F"),
+    Column("p", "Two-sided p value, uncorrected"),
+    Column("ci_low", "Lower end of the 95 % confidence interval, estimate - t(.975, df) se", "units of the scalar"),
+    Column("ci_high", "Upper end of the 95 % confidence interval", "units of the scalar"),
+    Column("estimate_std", "Estimate in standard deviations of the cell's values"),
+    Column("effect_size", "Effect size of the kind named in effect_type"),
+    Column(
+        "effect_type",
+        "Kind of effect size",
+        levels=(
+            ("cohen_d", "estimate / sqrt(random + residual variance), for a difference between levels"),
+            ("partial_r", "t / sqrt(t^2 + df), for a numeric covariate"),
+            ("partial_eta2", "F df_num / (F df_num + df), for several degrees of freedom"),
+        ),
+    ),
+    Column("sd_random", "Standard deviation of the random intercepts", "units of the scalar"),
+    Column("sd_residual", "Standard deviation of the residuals", "units of the scalar"),
+    _FIT_STATUS,
+)
+
+#: Map step, one row per cell x contrast.
+FITS_1D = (*_CELL, *_FIT)
+FITS_2D = (*_CELL[:4], _R, _CELL[4], _R_MM, *_CELL[5:], *_FIT)
+
+#: Reduce step: what multiple testing adds to a row of FITS.
+DECISIONS = (
+    Column("block", "Block of the hypothesis: the bundle, unless said otherwise"),
+    Column("q_cell", "Benjamini-Hochberg adjusted p within the block"),
+    Column("q", "Adjusted p that is compared with the cell level; hfdr: q_cell m/R, n/a outside selected blocks"),
+    Column("block_selected", "The block was selected at the block level (fdr: n/a)"),
+    Column("rejected", "The hypothesis of no effect in this cell is rejected at the first cell level"),
+)
+
+BLOCKS = (
+    Column("scalar", "Scalar map"),
+    Column("contrast", "What is tested"),
+    Column("block", "Block, a bundle"),
+    Column("n_cells", "Cells of the block"),
+    Column("n_valid", "Cells with a p value: those in the family"),
+    Column("p_block", "Simes combination of the block's p values"),
+    Column("q_block", "Benjamini-Hochberg adjusted p_block over the family's blocks"),
+    Column("selected", "q_block <= alpha_block"),
+    Column("n_rejected", "Rejected cells at the first cell level"),
+)
+
+SUMMARY = (
+    Column("scalar", "Scalar map"),
+    Column("contrast", "What is tested"),
+    Column("mode", "Procedure: hfdr, fdr"),
+    Column("n_blocks", "Blocks with at least one valid cell, m"),
+    Column("n_selected", "Selected blocks, R"),
+    Column("n_cells", "Cells of the family"),
+    Column("n_valid", "Cells with a p value"),
+    Column("alpha_block", "Level over blocks"),
+    Column("alpha_cell", "Level over cells within selected blocks (fdr: over all cells)"),
+    Column("n_rejected", "Rejected cells at this cell level"),
+    Column("p_min", "Smallest p of the family"),
+    Column("exploratory", "True for every cell level but the first: a sweep is not confirmatory"),
+)
+
+CLUSTERS = (
+    Column("scalar", "Scalar map"),
+    Column("contrast", "What is tested"),
+    _BUNDLE,
+    Column("cluster", "Rank of the cluster by weight within its family, 1 = heaviest"),
+    Column("n_cells", "Rejected cells that touch each other on the grid"),
+    Column("weight", "Sum of -log10 p over the cluster's cells"),
+    Column("direction", "Sign of the estimate in the cluster", levels=(("+", "positive"), ("-", "negative"))),
+    Column("s_low", "First node of the cluster"),
+    Column("s_high", "Last node of the cluster"),
+    Column("r_low", "First radial bin; n/a in 1D"),
+    Column("r_high", "Last radial bin; n/a in 1D"),
+    Column("x_mm", "-log10 p weighted centre in atlas space, to the right", "mm"),
+    Column("y_mm", "-log10 p weighted centre in atlas space, to the front", "mm"),
+    Column("z_mm", "-log10 p weighted centre in atlas space, upwards", "mm"),
+    Column("p_peak", "Smallest p of the cluster"),
+    Column("q_peak", "Its q"),
+    Column("value_peak", "Its statistic"),
+    Column("estimate_peak", "Its estimate; n/a for F", "units of the scalar"),
+)
+
+
+def names(columns: Iterable[Column]) -> list[str]:
+    """Column names in file order."""
+    return [column.name for column in columns]

@@ -1,0 +1,140 @@
+"""Settings: made once by the command line, validated once, then passed as an argument and never changed.
+
+`GridSettings` and `ProfileSettings` decide numbers; their hash stands in every sidecar and tells a resumed run what
+is still good. `ParticipantSettings` and `GroupSettings` add where things are and how to run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from spectra_bids.errors import UsageError
+
+Robust = Literal["linear", "spline", "none"]
+Radial = Literal["signed", "distance"]
+Registration = Literal["auto", "none", "xfm", "slr"]
+StatsMode = Literal["hfdr", "fdr"]
+ProfileKind = Literal["1D", "2D", "both"]
+
+
+@dataclass(frozen=True)
+class GridSettings:
+    """How a grid is laid on an atlas bundle. Lengths in mm; `ns`, `nr` (numbers of bins) override them."""
+
+    s_len: float = 5.0
+    r_len: float = 5.0
+    ns: int | None = None
+    nr: int | None = None
+    robust: Robust = "linear"
+    radial: Radial = "signed"
+
+    def __post_init__(self) -> None:
+        for flag, value in (("-s", self.s_len), ("-r", self.r_len)):
+            if not 0 < value < 1000:
+                raise UsageError(f"{flag} is a bin size in mm and must be between 0 and 1000. Got {value:g}")
+        for flag, count in (("--ns", self.ns), ("--nr", self.nr)):
+            if count is not None and not 1 <= count <= 10000:
+                raise UsageError(f"{flag} is a number of bins and must be between 1 and 10000. Got {count}")
+
+
+@dataclass(frozen=True)
+class ProfileSettings:
+    """What decides the numbers of a subject's profiles."""
+
+    grid: GridSettings = field(default_factory=GridSettings)
+    min_streamlines: int = 20
+    min_points: int = 5
+    registration: Registration = "auto"
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        for flag, value in (("--min-streamlines", self.min_streamlines), ("--min-points", self.min_points)):
+            if value < 1:
+                raise UsageError(f"{flag} must be at least 1. Got {value}")
+
+
+@dataclass(frozen=True)
+class RunSettings:
+    """Where things are and how to run; nothing here changes a number in an output."""
+
+    bids_dir: Path
+    output_dir: Path
+    derivatives: tuple[tuple[str, Path], ...] = ()
+    participant_labels: tuple[str, ...] = ()
+    session_labels: tuple[str, ...] = ()
+    bids_filters: str = "{}"
+    bids_database_dir: Path | None = None
+    skip_bids_validation: bool = False
+    work_dir: Path | None = None
+    n_procs: int = 1
+    omp_nthreads: int = 1
+    mem_gb: float | None = None
+    stop_on_first_crash: bool = False
+    reports_only: bool = False
+    dry_run: bool = False
+    force: bool = False
+    verbose: int = 0
+    command: str = ""
+    run_uuid: str = ""
+
+    @property
+    def filters(self) -> dict[str, Any]:
+        """The BIDS filter file's content; None = entity absent, "*" = any."""
+        content: dict[str, Any] = json.loads(self.bids_filters)
+        return content
+
+
+@dataclass(frozen=True)
+class ParticipantSettings:
+    """Participant level: where, what, how."""
+
+    run: RunSettings
+    atlas: Path
+    scalars: tuple[str, ...] = ("*",)
+    bundles: tuple[str, ...] = ()
+    profile: ProfileSettings = field(default_factory=ProfileSettings)
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """Group level: the model, the family structure, how to run.
+
+    `contrasts` are the texts or files given by --contrast; `alpha_cell` holds one or more levels, the first of them
+    confirmatory; `bundles` restricts the run to the map step of those bundles.
+    """
+
+    run: RunSettings
+    formula: str = ""
+    model_file: Path | None = None
+    model_name: str = ""
+    design: Path | None = None
+    contrasts: tuple[str, ...] = ()
+    scalars: tuple[str, ...] = ("*",)
+    bundles: tuple[str, ...] = ()
+    profile: ProfileKind = "both"
+    stats_mode: StatsMode = "hfdr"
+    alpha: float = 0.05
+    adaptive: bool = False
+    alpha_block: float = 0.05
+    alpha_cell: tuple[float, ...] = (0.05,)
+    min_subjects: int | None = None
+    allow_partial: bool = False
+
+    def __post_init__(self) -> None:
+        levels = (("--alpha", self.alpha), ("--alpha-block", self.alpha_block), *(("--alpha-cell", a) for a in self.alpha_cell))
+        for flag, value in levels:
+            if not 0 < value < 1:
+                raise UsageError(f"{flag} is an error rate and must be between 0 and 1. Got {value:g}")
+        if self.formula and self.model_file:
+            raise UsageError("--formula and --model both name a model. Give one of them")
+
+
+def settings_hash(*parts: Any) -> str:
+    """Short SHA-256 of settings (dataclasses or JSON-able values): equal settings, equal text."""
+    plain = [asdict(part) if hasattr(part, "__dataclass_fields__") else part for part in parts]
+    text = json.dumps(plain, sort_keys=True, default=str)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

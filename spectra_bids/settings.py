@@ -125,7 +125,11 @@ class GroupSettings:
     allow_partial: bool = False
 
     def __post_init__(self) -> None:
-        levels = (("--alpha", self.alpha), ("--alpha-block", self.alpha_block), *(("--alpha-cell", a) for a in self.alpha_cell))
+        levels = (
+            ("--alpha", self.alpha),
+            ("--alpha-block", self.alpha_block),
+            *(("--alpha-cell", a) for a in self.alpha_cell),
+        )
         for flag, value in levels:
             if not 0 < value < 1:
                 raise UsageError(f"{flag} is an error rate and must be between 0 and 1. Got {value:g}")

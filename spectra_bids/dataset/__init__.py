@@ -1,0 +1,1 @@
+"""Data sets on disk: names, inputs, atlases, design tables, outputs."""

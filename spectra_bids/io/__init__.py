@@ -1,0 +1,1 @@
+"""Files of streamlines, scalar maps and transforms -> Bundle, Volume, points."""

@@ -1,0 +1,1 @@
+"""Reports: tables and figures -> one self-contained HTML page each, and the citation files."""

@@ -1,0 +1,293 @@
+"""The BIDS-App's command line: parser, configuration file, and the settings made of them."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from spectra_bids import __version__
+from spectra_bids.errors import MissingInputError, OutputError, UsageError
+from spectra_bids.settings import GridSettings, GroupSettings, ParticipantSettings, ProfileSettings, RunSettings
+
+_EPILOG = """examples:
+  spectra-bids study out participant --atlas atlas-hcp1065
+  spectra-bids study out participant -d bundles=deriv/qsirecon-DSIStudio maps=deriv/qsirecon-DIPYDKI \\
+      xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
+  spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
+
+tools (spectra-bids TOOL --help): demo, atlas
+exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
+  66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
+"""
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """The parser of the BIDS-App triple; the one source of boutiques.json too."""
+    parser = argparse.ArgumentParser(
+        prog="spectra-bids",
+        description="White-matter tractometry with spatial inference: profiles of bundles, mixed models per cell, "
+        "hierarchical FDR, a report.",
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("bids_dir", type=Path, help="root of the BIDS data set")
+    parser.add_argument("output_dir", type=Path, help="where outputs go; must not be BIDS_DIR")
+    parser.add_argument("analysis_level", choices=("participant", "group"), help="which level to run")
+    parser.add_argument("--version", action="version", version=f"spectra-bids {__version__}")
+    parser.add_argument("--bids-exec-spec", action=_ExecSpec, help="print the Boutiques description and exit")
+    _selection(parser.add_argument_group("selection"))
+    _profiles(parser.add_argument_group("profiles (participant)"))
+    _group(parser.add_argument_group("model and inference (group)"))
+    _running(parser.add_argument_group("running"))
+    return parser
+
+
+class _ExecSpec(argparse.Action):
+    def __init__(self, option_strings: Sequence[str], dest: str, help: str | None = None) -> None:
+        super().__init__(option_strings, dest=argparse.SUPPRESS, nargs=0, help=help)
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from spectra_bids.cli.boutiques import describe
+
+        print(json.dumps(describe(parser), indent=2))
+        parser.exit()
+
+
+def _selection(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--participant-label", "--participant_label", nargs="+", default=[], metavar="LABEL",
+                       help="subjects, with or without sub-")  # fmt: skip
+    group.add_argument("--session-label", "--session-id", "--session_label", nargs="+", default=[], metavar="LABEL",
+                       help="sessions, with or without ses-")  # fmt: skip
+    group.add_argument("--bids-filter-file", type=Path, metavar="JSON",
+                       help='entities of inputs: {"bundle": {...}, "scalar": {...}, "xfm": {...}}; null = absent, "*" = any')  # fmt: skip
+    group.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=PATH",
+                       help="data sets that hold bundles, scalar maps, transforms; default BIDS_DIR/derivatives/*")  # fmt: skip
+    group.add_argument("--scalars", nargs="+", default=["*"], metavar="NAME",
+                       help='scalar maps by parameter (fa) or full name (dki_fa); "*" = all (default)')  # fmt: skip
+    group.add_argument("--bundle", nargs="+", default=[], metavar="NAME",
+                       help="bundles in any spelling; at group level fit only these (map step)")  # fmt: skip
+    group.add_argument("--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
+    group.add_argument("--skip-bids-validation", action="store_true",
+                       help="accepted for BIDS-Apps; inputs are checked file by file as they are used")  # fmt: skip
+
+
+def _profiles(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--atlas", metavar="PATH", help="atlas directory; default $SPECTRA_BIDS_ATLAS")
+    group.add_argument("--registration", choices=("auto", "none", "xfm", "slr"), default="auto",
+                       help="how bundles reach atlas space (default auto: none, else transform, else streamlines)")  # fmt: skip
+    group.add_argument("--min-streamlines", type=int, default=20, metavar="N", help="fewest streamlines of a bundle (20)")
+    group.add_argument("--min-points", type=int, default=5, metavar="N", help="fewest points of a cell (5)")
+    group.add_argument("-s", dest="s_len", type=float, default=5.0, metavar="MM", help="node spacing along the tract (5)")
+    group.add_argument("-r", dest="r_len", type=float, default=5.0, metavar="MM", help="radial bin width (5)")
+    group.add_argument("--ns", type=int, metavar="N", help="number of nodes instead of -s")
+    group.add_argument("--nr", type=int, metavar="N", help="number of radial bins instead of -r")
+    group.add_argument("--robust", choices=("linear", "spline", "none"), default="linear",
+                       help="how the centroid's ends are prolonged (linear)")  # fmt: skip
+    group.add_argument("--radial", choices=("signed", "distance"), default="signed",
+                       help="signed coordinate across the bundle, or distance to its core (signed)")  # fmt: skip
+
+
+def _group(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--formula", default="", metavar="TEXT", help='such as "value ~ group + age + sex + (1|site)"')
+    group.add_argument("--model", type=Path, metavar="JSON", help="BIDS Stats Models file, instead of --formula")
+    group.add_argument("--model-name", default="", metavar="NAME", help="letters and digits; default from the formula")
+    group.add_argument("--contrast", nargs="+", default=[], metavar="TEXT|FILE",
+                       help='"patient_vs_control: group[patient]=1 group[control]=-1", or a TSV, CSV or JSON file')  # fmt: skip
+    group.add_argument("--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv")
+    group.add_argument("--profile", choices=("1D", "2D", "both"), default="both", help="which profiles to test (both)")
+    group.add_argument("--stats-mode", "--stats_mode", choices=("hfdr", "fdr"), default="hfdr",
+                       help="hierarchical FDR over bundles and cells, or plain FDR over cells (hfdr)")  # fmt: skip
+    group.add_argument("--alpha", type=float, default=0.05, help="level of fdr (0.05)")
+    group.add_argument("--adaptive", action="store_true", help="fdr: two-stage adaptive procedure (BKY)")
+    group.add_argument("--alpha-block", "--alpha_block", type=float, default=0.05, help="hfdr: level over bundles (0.05)")
+    group.add_argument("--alpha-cell", "--alpha_cell", type=float, nargs="+", default=[0.05], metavar="ALPHA",
+                       help="hfdr: level over cells; the first is confirmatory, others exploratory (0.05)")  # fmt: skip
+    group.add_argument("--min-subjects", type=int, metavar="N", help="fewest subjects of a cell (max(10, p + 5))")
+    group.add_argument("--allow-partial", action="store_true", help="go on where bundles cannot be had")
+
+
+def _running(group: argparse._ArgumentGroup) -> None:
+    group.add_argument("--n-procs", "--nprocs", type=int, metavar="N", help="processes; default: the cores there are")
+    group.add_argument("--omp-nthreads", type=int, default=1, metavar="N", help="threads per process (1)")
+    group.add_argument("--mem", metavar="SIZE", help="memory bound, such as 8G")
+    group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="scratch space, outside BIDS_DIR")
+    group.add_argument("--stop-on-first-crash", action="store_true", help="stop as soon as a subject fails")
+    group.add_argument("--reports-only", action="store_true", help="make the pages anew from the tables that are there")
+    group.add_argument("--dry-run", action="store_true", help="say what would be done")
+    group.add_argument("--force", action="store_true", help="compute anew what is done already")
+    group.add_argument("--config-file", type=Path, metavar="TOML", help="options from a file, as logs/*/run.toml holds them")
+    group.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of streamline registration (0)")
+    group.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv even more")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parsed options; those of --config-file come between defaults and the command line."""
+    parser = make_parser()
+    pre = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    pre.add_argument("--config-file", type=Path)
+    early, _ = pre.parse_known_args(list(arguments))
+    if early.config_file is not None:
+        parser.set_defaults(**_config(early.config_file, parser))
+    return parser.parse_args(list(arguments))
+
+
+def _config(path: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
+    import tomllib
+
+    try:
+        content = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"--config-file {path} does not exist") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"--config-file {path} is not TOML: {error}") from error
+    known = {a.dest: a for a in parser._actions}
+    unknown = sorted(set(content) - set(known))
+    if unknown:
+        raise UsageError(f"--config-file {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
+    return {k: known[k].type(v) if known[k].type is Path and v is not None else v for k, v in content.items()}  # type: ignore[operator]
+
+
+def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid: str) -> RunSettings:
+    """What the options say about where and how."""
+    bids, out = options.bids_dir, options.output_dir
+    if not bids.is_dir():
+        raise MissingInputError(f"BIDS_DIR {bids} is not a folder")
+    if out.resolve() == bids.resolve():
+        raise UsageError(f"OUTPUT_DIR must not be BIDS_DIR. Got {out} for both", "Use BIDS_DIR/derivatives/spectra_bids")
+    if out.exists() and not out.is_dir():
+        raise OutputError(f"OUTPUT_DIR {out} is a file, expected a folder or nothing")
+    if options.work_dir is not None and options.work_dir.resolve().is_relative_to(bids.resolve()):
+        raise UsageError(f"--work-dir must not lie in BIDS_DIR. Got {options.work_dir}")
+    return RunSettings(
+        bids_dir=bids,
+        output_dir=out,
+        derivatives=tuple(_named(text) for text in options.derivatives),
+        participant_labels=tuple(x.removeprefix("sub-") for x in options.participant_label),
+        session_labels=tuple(x.removeprefix("ses-") for x in options.session_label),
+        bids_filters=_filters(options.bids_filter_file),
+        bids_database_dir=options.bids_database_dir,
+        skip_bids_validation=options.skip_bids_validation,
+        work_dir=options.work_dir,
+        n_procs=_positive(options.n_procs, "--n-procs") or len(os.sched_getaffinity(0)),
+        omp_nthreads=_positive(options.omp_nthreads, "--omp-nthreads") or 1,
+        mem_gb=_gigabytes(options.mem),
+        stop_on_first_crash=options.stop_on_first_crash,
+        reports_only=options.reports_only,
+        dry_run=options.dry_run,
+        force=options.force,
+        verbose=options.verbose,
+        command="spectra-bids " + shlex.join(arguments),
+        run_uuid=run_uuid,
+    )
+
+
+def _named(text: str) -> tuple[str, Path]:
+    name, sep, path = text.partition("=")
+    if not sep:
+        name, path = Path(text).resolve().name, text
+    name = "".join(c for c in name if c.isalnum() or c in "-_")
+    if not name or not path:
+        raise UsageError(f"-d takes NAME=PATH. Got {text!r}")
+    return name, Path(path)
+
+
+def _positive(value: int | None, flag: str) -> int | None:
+    if value is not None and value < 1:
+        raise UsageError(f"{flag} must be at least 1. Got {value}")
+    return value
+
+
+def _filters(path: Path | None) -> str:
+    if path is None:
+        return "{}"
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"--bids-filter-file {path} does not exist") from error
+    except ValueError as error:
+        raise UsageError(f"--bids-filter-file {path} is not JSON: {error}") from error
+    kinds = {"bundle", "scalar", "xfm"}
+    if not isinstance(content, dict) or set(content) - kinds or not all(isinstance(v, dict) for v in content.values()):
+        raise UsageError(f"--bids-filter-file {path} must hold objects named {', '.join(sorted(kinds))}")
+    return json.dumps(content, sort_keys=True)
+
+
+def _gigabytes(text: str | None) -> float | None:
+    if text is None:
+        return None
+    factor = {"M": 1e-3, "G": 1.0, "T": 1e3}
+    number, unit = text.upper().removesuffix("B").removesuffix("I"), "G"
+    if number and number[-1] in factor:
+        number, unit = number[:-1], number[-1]
+    try:
+        size = float(number) * factor[unit]
+    except ValueError as error:
+        raise UsageError(f"--mem takes a size such as 8G or 500M. Got {text!r}") from error
+    if size <= 0:
+        raise UsageError(f"--mem must be above 0. Got {text!r}")
+    return size
+
+
+def participant_settings(options: argparse.Namespace, run: RunSettings) -> ParticipantSettings:
+    """Settings of the participant level."""
+    where = options.atlas or os.environ.get("SPECTRA_BIDS_ATLAS")
+    if not where:
+        raise MissingInputError(
+            "no atlas: neither --atlas nor $SPECTRA_BIDS_ATLAS is given",
+            "Get one with 'spectra-bids atlas fetch', or make one of your own bundles with 'spectra-bids atlas build'",
+        )
+    from spectra_bids.dataset.atlas_store import find_atlas
+
+    grid = GridSettings(options.s_len, options.r_len, options.ns, options.nr, options.robust, options.radial)
+    profile = ProfileSettings(
+        grid, options.min_streamlines, options.min_points, options.registration, options.random_seed
+    )
+    return ParticipantSettings(run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile)
+
+
+def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettings:
+    """Settings of the group level."""
+    return GroupSettings(
+        run=run,
+        formula=options.formula,
+        model_file=options.model,
+        model_name=options.model_name,
+        design=options.design,
+        contrasts=tuple(options.contrast),
+        scalars=tuple(options.scalars),
+        bundles=tuple(options.bundle),
+        profile=options.profile,
+        stats_mode=options.stats_mode,
+        alpha=options.alpha,
+        adaptive=options.adaptive,
+        alpha_block=options.alpha_block,
+        alpha_cell=tuple(options.alpha_cell),
+        min_subjects=_positive(options.min_subjects, "--min-subjects"),
+        allow_partial=options.allow_partial,
+    )
+
+
+def run_app(arguments: Sequence[str]) -> int:
+    """Run one level."""
+    options = parse(arguments)
+    from spectra_bids.cli.logs import new_run, start_logs
+
+    run = run_settings(options, arguments, new_run())
+    if options.analysis_level == "participant":
+        from spectra_bids.participant import run as run_participant
+
+        settings = participant_settings(options, run)
+        if not run.dry_run:
+            start_logs(run, options)
+        return run_participant(settings)
+    from spectra_bids.group import run as run_group
+
+    chosen = group_settings(options, run)
+    if not run.dry_run:
+        start_logs(run, options)
+    return run_group(chosen)

@@ -1,0 +1,51 @@
+"""The one place where errors end: message, hint and exit status."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from types import FrameType
+
+from spectra_bids.errors import SpectraError, TemporaryError
+
+_PASSING = {errno.ENOSPC, errno.EDQUOT}
+
+
+def _terminated(signum: int, frame: FrameType | None) -> None:
+    raise TemporaryError("stopped by SIGTERM before the end", "Run the same command again: what is done is kept")
+
+
+def guarded(job: Callable[[], int]) -> int:
+    """Run a job; turn what it raises into a message for people and an exit status."""
+    signal.signal(signal.SIGTERM, _terminated)
+    try:
+        return job()
+    except SpectraError as error:
+        _say(error.message, error.hint)
+        return error.exit_status
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say
+        return 0
+    except KeyboardInterrupt:
+        _say("interrupted", "Run the same command again: what is done is kept")
+        return 130
+    except OSError as error:
+        if error.errno in _PASSING:
+            _say(f"{error.filename or 'the disk'}: {error.strerror}", "Free some space, then run the same command again")
+            return TemporaryError.exit_status
+        traceback.print_exc()
+        return SpectraError.exit_status
+    except Exception:
+        traceback.print_exc()
+        _say("this is a bug of spectra-bids", "Please report it with the lines above")
+        return SpectraError.exit_status
+
+
+def _say(message: str, hint: str) -> None:
+    print(f"spectra-bids: error: {message}", file=sys.stderr)
+    if hint:
+        print(f"  {hint}", file=sys.stderr)

@@ -1,0 +1,57 @@
+"""One run's own files, logs/<run>/: the settings (TOML, usable as --config-file) and the log."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import sys
+import uuid
+from datetime import datetime
+from pathlib import Path
+
+from spectra_bids.dataset.names import run_log_dir
+from spectra_bids.dataset.outputs import write_text
+from spectra_bids.settings import RunSettings
+
+
+def new_run() -> str:
+    """Name of a run: YYYYMMDD-HHMMSS_<uuid4>."""
+    return f"{datetime.now():%Y%m%d-%H%M%S}_{uuid.uuid4()}"
+
+
+def start_logs(run: RunSettings, options: argparse.Namespace) -> None:
+    """Write logs/<run>/run.toml, and send messages to logs/<run>/run.log and standard error."""
+    folder = run_log_dir(run.output_dir, run.run_uuid)
+    write_text(folder / "run.toml", to_toml(options))
+    log = logging.getLogger("spectra_bids")
+    log.setLevel(logging.DEBUG)
+    log.handlers.clear()
+    file = logging.FileHandler(folder / "run.log", encoding="utf-8")
+    file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel({0: logging.WARNING, 1: logging.INFO}.get(run.verbose, logging.DEBUG))
+    screen.setFormatter(logging.Formatter("%(message)s"))
+    log.addHandler(file)
+    log.addHandler(screen)
+    log.info("%s", run.command)
+
+
+def to_toml(options: argparse.Namespace) -> str:
+    """Options as TOML; what is not set is left out."""
+    lines = []
+    for key, value in sorted(vars(options).items()):
+        if value is None or key in {"config_file", "bids_dir", "output_dir", "analysis_level"}:
+            continue
+        lines.append(f"{key} = {_toml(value)}\n")
+    return "".join(lines)
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, list):
+        return "[" + ", ".join(_toml(v) for v in value) + "]"
+    if isinstance(value, int | float):
+        return repr(value)
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

@@ -1,0 +1,71 @@
+"""Tools that stand in first place: `spectra-bids demo OUT`, `spectra-bids atlas build DERIVATIVES OUT` ..."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+
+def demo(arguments: Sequence[str]) -> int:
+    """`spectra-bids demo OUT`."""
+    parser = argparse.ArgumentParser(
+        prog="spectra-bids demo",
+        description="Make a small cohort with a planted effect out of what is installed, and take it through both "
+        "levels. Pseudo-subjects on a study atlas; the scalar is not FA. Needs neither data nor R.",
+    )
+    parser.add_argument("out", type=Path, help="folder for the cohort and the results")
+    parser.add_argument("--n-procs", "--nprocs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
+    options = parser.parse_args(arguments)
+    from spectra_bids.demo.run import run_demo
+
+    return run_demo(options.out, options.n_procs)
+
+
+def atlas(arguments: Sequence[str]) -> int:
+    """`spectra-bids atlas {build,fetch,list}`."""
+    parser = argparse.ArgumentParser(prog="spectra-bids atlas", description="Make, fetch and list atlases.")
+    sub = parser.add_subparsers(dest="verb", required=True, metavar="{build,fetch,list}")
+    build = sub.add_parser("build", help="study atlas from bundles that share a space")
+    build.add_argument("derivatives", type=Path, help="BIDS data set, or derivative data set, that holds the bundles")
+    build.add_argument("out", type=Path, help="atlas directory to make")
+    build.add_argument("--streamlines", type=int, default=2000, metavar="N", help="streamlines per bundle (2000)")
+    build.add_argument("--space", metavar="LABEL", help="space of the bundles, where their names do not say it")
+    build.add_argument("--name", metavar="TEXT", help="name of the atlas")
+    build.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of the draw (0)")
+    fetch = sub.add_parser("fetch", help="bring an atlas (archive with atlas.json) to where --atlas NAME finds it")
+    fetch.add_argument("source", help="URL or path of a zip or tar archive")
+    fetch.add_argument("--name", required=True, metavar="NAME", help="name for --atlas")
+    fetch.add_argument("--sha256", default="", metavar="HEX", help="expected checksum of the archive")
+    sub.add_parser("list", help="atlases that --atlas finds by name")
+    options = parser.parse_args(arguments)
+    if options.verb == "build":
+        from spectra_bids.atlas_build import build_atlas
+
+        build_atlas(options.derivatives, options.out, options.streamlines, options.space, options.name, options.random_seed)
+        return 0
+    from spectra_bids.dataset.atlas_store import atlas_home, fetch_atlas
+
+    if options.verb == "fetch":
+        target, found = fetch_atlas(options.source, options.name, options.sha256)
+        print(f"{found.name} ({found.space}, {len(found.bundles)} bundles, {found.license}) is in {target}")
+        return 0
+    for folder in sorted(atlas_home().glob("*")) if atlas_home().is_dir() else []:
+        print(folder.name)
+    return 0
+
+
+def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
+    """The tool with warnings on standard error, for the levels it runs."""
+
+    def job(arguments: Sequence[str]) -> int:
+        logging.basicConfig(format="%(message)s", level=logging.WARNING)
+        return tool(arguments)
+
+    return job
+
+
+#: Name in first place -> tool.
+TOOLS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _logged(demo), "atlas": _logged(atlas)}

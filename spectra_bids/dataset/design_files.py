@@ -1,0 +1,290 @@
+"""Who is who: participants.tsv (+ sessions.tsv), or a design file -> one typed table.
+
+Columns are typed by the JSON sidecars: `Levels` make a factor whose first level is the reference, `Units` make a
+number. A column they say nothing of is numeric if every value is a number, else a factor with sorted levels. `n/a`,
+`NaN`, `NA` and the empty cell are missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from spectra_bids.errors import DesignError, MissingInputError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_MISSING = {"", "n/a", "N/A", "NA", "NaN", "nan", "#N/A"}
+_PREFIX = {"participant_id": "sub-", "session_id": "ses-"}
+
+
+def read_design(bids_dir: Path, design: Path | None) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Typed table and notes.
+
+    Parameters
+    ----------
+    bids_dir : Path
+        Holds participants.tsv, participants.json and sub-*/sub-*_sessions.tsv.
+    design : Path or None
+        A .tsv, .csv or .xlsx that replaces participants.tsv and the sessions files.
+
+    Returns
+    -------
+    table : DataFrame
+        `participant_id` (sub-...), `session_id` (ses-...) if anybody has sessions, then numeric columns (float64)
+        and factors (ordered Categorical, first level = reference).
+    notes : tuple of str
+        What was decided about a column, for the report.
+
+    Raises
+    ------
+    MissingInputError
+        There is no such file.
+    DesignError
+        The file is no table, or a value contradicts the sidecar; says file, column and value.
+
+    """
+    bids_dir = Path(bids_dir)
+    described = _described(bids_dir / "participants.json")
+    if design is not None:
+        raw = _load(Path(design))
+        described = {**described, **_described(Path(design).with_suffix(".json"))}
+        source = Path(design)
+    else:
+        source = bids_dir / "participants.tsv"
+        raw = _load(source)
+        raw, described = _with_sessions(raw, bids_dir, described)
+    notes: list[str] = []
+    return _typed(raw, described, source, notes), tuple(notes)
+
+
+def read_participants(path: Path) -> pd.DataFrame:
+    """Typed table of a participants.tsv (or any design file), by the JSON file beside it."""
+    return _typed(_load(Path(path)), _described(Path(path).with_suffix(".json")), Path(path), [])
+
+
+def read_sessions(bids_dir: Path, subjects: Iterable[str]) -> pd.DataFrame:
+    """Typed table of the subjects' sessions files; empty, with participant_id and session_id, if there are none."""
+    raw, described = _sessions(Path(bids_dir), subjects)
+    return _typed(raw, described, Path(bids_dir) / "sub-*" / "sub-*_sessions.tsv", [])
+
+
+def _sessions(bids_dir: Path, subjects: Iterable[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Raw sessions of all subjects, and their sidecars."""
+    import pandas as pd
+
+    described = _described(bids_dir / "sessions.json")
+    tables = []
+    for subject in subjects:
+        name = f"sub-{subject.removeprefix('sub-')}"
+        path = bids_dir / name / f"{name}_sessions.tsv"
+        if not path.is_file():
+            continue
+        table = _load(path, required="session_id")
+        table.insert(0, "participant_id", name)
+        tables.append(table)
+        for column, entry in _described(path.with_suffix(".json")).items():
+            described.setdefault(column, entry)
+    if not tables:
+        return pd.DataFrame({"participant_id": [], "session_id": []}, dtype=object), described
+    return pd.concat(tables, ignore_index=True), described
+
+
+def _with_sessions(
+    people: pd.DataFrame, bids_dir: Path, described: dict[str, Any]
+) -> tuple[pd.DataFrame, dict[str, Any]]:
+    """Participants with one row per session; what a session says overrides what the participant says."""
+    visits, more = _sessions(bids_dir, people["participant_id"])
+    if not len(visits):
+        return people, described
+    if "session_id" in people:
+        raise DesignError(
+            f"Sessions must be told in one place. Got a column session_id in {bids_dir / 'participants.tsv'} and "
+            "sessions.tsv files"
+        )
+    table = people.merge(visits, on="participant_id", how="left", suffixes=("", "\0"))
+    told = set(visits["participant_id"])
+    for column in [c for c in map(str, table) if c.endswith("\0")]:
+        own = table["participant_id"].isin(told)
+        table[column[:-1]] = table[column].where(own, table[column[:-1]])
+    table = table[[c for c in map(str, table) if not c.endswith("\0")]]
+    front = ["participant_id", "session_id"]
+    return table[[*front, *(c for c in table if c not in front)]], {**described, **more}
+
+
+def _described(path: Path) -> dict[str, Any]:
+    """Column -> entry of a JSON sidecar; empty if there is none."""
+    if not path.is_file():
+        return {}
+    try:
+        content = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise DesignError(f"{path} must be JSON. Got {error}") from error
+    if not isinstance(content, dict):
+        raise DesignError(f"{path} must hold an object with one entry per column. Got {type(content).__name__}")
+    return {key: entry for key, entry in content.items() if isinstance(entry, dict)}
+
+
+def _load(path: Path, required: str = "participant_id") -> pd.DataFrame:
+    """Table of text; missing values are None. Identifiers get their prefix and must be unique."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise MissingInputError(f"There is no file {path}", "Give the table of participants with --design FILE.")
+    rows = _excel(path) if path.suffix == ".xlsx" else _delimited(path)
+    if not rows:
+        raise DesignError(f"{path} is empty: expected a header with {required}")
+    header = [name.strip() for name in rows[0]]
+    _check_header(path, header, required)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise DesignError(f"Line {number} of {path} must have {len(header)} values, as the header. Got {len(row)}")
+    cells = [[None if v.strip() in _MISSING else v.strip() for v in row] for row in rows[1:]]
+    table = pd.DataFrame(cells, columns=header, dtype=object)
+    keys = [key for key in _PREFIX if key in table]
+    for key in keys:
+        lost = table[key].isna()
+        if lost.any():
+            raise DesignError(f"Column {key} of {path} must have a value in every row. Got none in line {_line(lost)}")
+        table[key] = _PREFIX[key] + table[key].str.removeprefix(_PREFIX[key])
+    twice = table.duplicated(keys)
+    if twice.any():
+        who = " ".join(table.loc[twice, keys].iloc[0])
+        hint = "" if "session_id" in keys else "Rows of one participant need a column session_id."
+        raise DesignError(f"Rows of {path} must differ in {' and '.join(keys)}. Got {who} twice", hint)
+    return table
+
+
+def _line(mask: pd.Series[bool]) -> int:
+    """Line of the first marked row in the file (the header is line 1)."""
+    return int(mask.to_numpy().argmax()) + 2
+
+
+def _check_header(path: Path, header: list[str], required: str) -> None:
+    """Names must be there, unique, and include the identifier."""
+    if required not in header:
+        hint = f"Name the column of identifiers {required!r}."
+        if len(header) == 1 and re.search(r"[,;\t ]", header[0]):
+            hint = f"Separate the columns of a {path.suffix} file by {'tabs' if path.suffix == '.tsv' else 'commas'}."
+        raise DesignError(f"{path} must have a column {required}. Got: {', '.join(header)}", hint)
+    twice = sorted({name for name in header if header.count(name) > 1})
+    if twice:
+        raise DesignError(f"Columns of {path} must have different names. Got twice: {', '.join(map(repr, twice))}")
+    if "" in header:
+        raise DesignError(f"Every column of {path} must have a name. Column {header.index('') + 1} has none")
+
+
+def _delimited(path: Path) -> list[list[str]]:
+    """Rows of a .tsv or .csv; empty lines left out."""
+    if path.suffix not in (".tsv", ".csv"):
+        raise DesignError(f"A table of participants must be .tsv, .csv or .xlsx. Got {path}")
+    try:
+        text = path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise DesignError(
+            f"{path} must be UTF-8. Got another encoding ({error.reason})", "Save it as UTF-8."
+        ) from error
+    lines = io.StringIO(text.replace("\r\n", "\n").replace("\r", "\n"))
+    if path.suffix == ".tsv":
+        rows = [[v.removeprefix('"').removesuffix('"') for v in line.rstrip("\n").split("\t")] for line in lines]
+    else:
+        rows = list(csv.reader(lines))
+    return [row for row in rows if any(v.strip() for v in row)]
+
+
+def _excel(path: Path) -> list[list[str]]:
+    """Rows of the first sheet of a workbook; empty rows and trailing empty columns left out."""
+    from zipfile import BadZipFile
+
+    from openpyxl import load_workbook
+    from openpyxl.utils.exceptions import InvalidFileException
+
+    try:
+        book = load_workbook(path, read_only=True, data_only=True)
+    except (BadZipFile, InvalidFileException, KeyError, OSError) as error:
+        raise DesignError(f"{path} must be an Excel workbook (.xlsx). Got {error}") from error
+    rows = [[_cell(v) for v in row] for row in book.worksheets[0].iter_rows(values_only=True)]
+    book.close()
+    rows = [row for row in rows if any(row)]
+    width = max((i + 1 for row in rows for i, v in enumerate(row) if v), default=0)
+    return [(row + [""] * width)[:width] for row in rows]
+
+
+def _cell(value: object) -> str:
+    """Excel keeps every number as a float: 3.0 was typed as 3."""
+    if value is None:
+        return ""
+    return f"{value:g}" if isinstance(value, float) and value.is_integer() else str(value)
+
+
+def _typed(raw: pd.DataFrame, described: Mapping[str, Any], path: Path, notes: list[str]) -> pd.DataFrame:
+    """Text columns -> numbers and factors."""
+    out = raw.copy()
+    for column in map(str, raw):
+        if column in _PREFIX:
+            continue
+        entry = described.get(column, {})
+        levels = entry.get("Levels")
+        if levels:
+            out[column] = _factor(raw[column], [str(x) for x in levels], column, path, notes)
+        else:
+            out[column] = _number_or_factor(raw[column], bool(entry.get("Units")), column, path, notes)
+    return out
+
+
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _number_or_factor(
+    values: pd.Series[Any], must_be_number: bool, column: str, path: Path, notes: list[str]
+) -> pd.Series[Any]:
+    """Numbers if all values are; else, unless the sidecar gives units, a factor with sorted levels."""
+    import pandas as pd
+
+    there = values.dropna()
+    wrong = sorted({v for v in there if _number(v) is None})
+    if not wrong:
+        if not len(there):
+            notes.append(f"Column {column} has no values")
+        return pd.Series([float("nan") if v is None else float(v) for v in values], index=values.index, name=column)
+    if must_be_number:
+        raise DesignError(
+            f"Column {column} of {path} has Units, so its values must be numbers or n/a. Got {wrong[0]!r}",
+            "Write missing values as n/a, and a decimal point, not a comma.",
+        )
+    if sum(_number(v) is not None for v in there) > len(there) / 2:
+        notes.append(
+            f"Column {column} was read as a factor although most of its values are numbers: {wrong[0]!r} is not"
+        )
+    levels = sorted(
+        set(there), key=lambda v: [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", v)]
+    )
+    return pd.Series(pd.Categorical(values, categories=levels, ordered=True), index=values.index, name=column)
+
+
+def _factor(values: pd.Series[Any], levels: list[str], column: str, path: Path, notes: list[str]) -> pd.Series[Any]:
+    """Factor with the sidecar's levels in their order, without those that nobody has."""
+    import pandas as pd
+
+    by_number = {_number(level): level for level in levels if _number(level) is not None}
+    named = [v if v is None or v in levels else by_number.get(_number(v), v) for v in values]
+    unknown = sorted({v for v in named if v is not None and v not in levels})
+    if unknown:
+        raise DesignError(
+            f"Column {column} of {path} must have the Levels of its sidecar: {', '.join(levels)}. Got {unknown[0]!r}",
+            "Correct the value, or add the level to the sidecar.",
+        )
+    used = [level for level in levels if level in named]
+    if used and len(used) < len(levels):
+        notes.append(f"Nobody has {column} = {', '.join(x for x in levels if x not in used)}; the level was left out")
+    return pd.Series(pd.Categorical(named, categories=used, ordered=True), index=values.index, name=column)

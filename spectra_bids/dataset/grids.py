@@ -1,0 +1,117 @@
+"""Frozen grids on disk: `atlas/atlas-<label>_bundle-<X>_grid.{json,npz}`.
+
+The JSON says what the grid was made from and its checksum; the NPZ holds the arrays. A grid that is there is used as
+it is; one that was made from another atlas or with other settings is refused, for its cells would mean other places.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from spectra_bids.dataset.names import grid_files
+from spectra_bids.dataset.outputs import write_bytes, write_json
+from spectra_bids.errors import AtlasError
+from spectra_bids.geometry.grid import Grid
+from spectra_bids.settings import GridSettings
+
+_ARRAYS = tuple(
+    f.name for f in fields(Grid) if f.name not in {"bundle", "s_len", "r_len", "ends", "sides", "robust", "radial"}
+)
+
+
+def write_grid(out: Path, atlas_label: str, grid: Grid, settings: GridSettings, source_hash: str) -> None:
+    """Store a grid: arrays first, the JSON that makes them valid last."""
+    description, arrays = grid_files(out, atlas_label, grid.bundle)
+    buffer = io.BytesIO()
+    np.savez(buffer, **{name: getattr(grid, name) for name in _ARRAYS})
+    write_bytes(arrays, buffer.getvalue())
+    write_json(
+        description,
+        {
+            "Bundle": grid.bundle,
+            "Checksum": grid.checksum,
+            "AtlasFileSHA256": source_hash,
+            "Settings": asdict(settings),
+            "Robust": grid.robust,
+            "Radial": grid.radial,
+            "Nodes": grid.ns,
+            "RadialBins": grid.nr,
+            "NodeSpacing": {"Value": round(grid.s_len, 4), "Units": "mm"},
+            "RadialBinWidth": {"Value": round(grid.r_len, 4), "Units": "mm"},
+            "RadialEdges": {"Value": [round(float(e), 4) for e in grid.edges], "Units": "mm"},
+            "Ends": list(grid.ends),
+            "Sides": list(grid.sides),
+            "NodesInGrid": int(grid.in_1d.sum()),
+            "CellsInGrid": int(grid.in_2d.sum()),
+            "Anisotropy": [round(float(a), 4) for a in grid.anisotropy],
+            "NodesWithPoorAxis": int((grid.anisotropy < 0.6).sum()),
+        },
+    )
+
+
+def read_grid(out: Path, atlas_label: str, bundle: str, settings: GridSettings, source_hash: str) -> Grid | None:
+    """The stored grid; None if there is none.
+
+    Raises
+    ------
+    AtlasError
+        If it was made from another atlas file or with other settings, or its content does not match its checksum.
+
+    """
+    description, _ = grid_files(out, atlas_label, bundle)
+    if not description.is_file():
+        return None
+    facts = _facts(description)
+    if facts.get("AtlasFileSHA256") != source_hash or facts.get("Settings") != asdict(settings):
+        other = "from another atlas file" if facts.get("AtlasFileSHA256") != source_hash else "with other grid settings"
+        raise AtlasError(
+            f"{description} was made {other}. A cell must mean the same place in everyone of an output directory",
+            "Use another OUTPUT_DIR, or --force to make the grids anew (then every session is recomputed)",
+        )
+    return load_grid(out, atlas_label, bundle)
+
+
+def load_grid(out: Path, atlas_label: str, bundle: str) -> Grid:
+    """A stored grid, whatever it was made from."""
+    description, arrays = grid_files(out, atlas_label, bundle)
+    facts = _facts(description)
+    try:
+        with np.load(arrays) as stored:
+            grid = Grid(
+                bundle=bundle,
+                s_len=float(facts["NodeSpacing"]["Value"]),
+                r_len=float(facts["RadialBinWidth"]["Value"]),
+                ends=(facts["Ends"][0], facts["Ends"][1]),
+                sides=(facts["Sides"][0], facts["Sides"][1]),
+                robust=facts["Robust"],
+                radial=facts["Radial"],
+                **{name: stored[name] for name in _ARRAYS},
+            )
+    except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
+        raise AtlasError(f"{arrays} cannot be read as a grid: {error}", "Delete it and run again") from error
+    if grid.checksum != facts.get("Checksum"):
+        raise AtlasError(f"{arrays} does not match the checksum in {description.name}", "Delete both and run again")
+    return grid
+
+
+def stored_grids(out: Path) -> dict[str, tuple[str, Path]]:
+    """Bundle -> (atlas label, JSON file) of every grid in an output directory, sorted by file name."""
+    found = {}
+    for path in sorted((out / "atlas").glob("atlas-*_bundle-*_grid.json")):
+        label, _, rest = path.name.removeprefix("atlas-").partition("_bundle-")
+        found[rest.removesuffix("_grid.json")] = (label, path)
+    return found
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        content: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise AtlasError(f"{path} cannot be read: {error}", "Delete it and run again") from error
+    return content

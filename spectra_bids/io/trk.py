@@ -1,0 +1,181 @@
+"""TrackVis .trk: 1000-byte header, then per streamline an int32 count, the points (with scalars) and properties.
+
+Coordinates are stored in "voxel mm": voxel index (origin at the corner of the first voxel, hence the shift by half a
+voxel) times voxel size, axes as `voxel_order` says. What is handed out is mm RAS+, as nibabel's reader does it.
+
+References
+----------
+TrackVis file format, version 2; nibabel.streamlines.trk (compared with it in the tests).
+
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_bids.bundle import Bundle, Volume
+from spectra_bids.errors import TractogramError
+
+HEADER = np.dtype(
+    [
+        ("magic", "S6"),
+        ("dimensions", "<i2", 3),
+        ("voxel_sizes", "<f4", 3),
+        ("origin", "<f4", 3),
+        ("n_scalars", "<i2"),
+        ("scalar_name", "S20", 10),
+        ("n_properties", "<i2"),
+        ("property_name", "S20", 10),
+        ("vox_to_ras", "<f4", (4, 4)),
+        ("reserved", "S444"),
+        ("voxel_order", "S4"),
+        ("pad2", "S4"),
+        ("image_orientation", "<f4", 6),
+        ("pad1", "S2"),
+        ("flags", "S6"),
+        ("n_count", "<i4"),
+        ("version", "<i4"),
+        ("hdr_size", "<i4"),
+    ]
+)
+
+
+def read_trk(path: Path, raw: bytes) -> Bundle:
+    """Bundle, mm RAS+, from the bytes of a .trk file."""
+    header, order = _header(path, raw)
+    to_ras = _affine(path, header)
+    n_scalars, n_properties = int(header["n_scalars"]), int(header["n_properties"])
+    if n_scalars < 0 or n_properties < 0:
+        raise TractogramError(f"The header of {path} counts {n_scalars} scalars and {n_properties} properties")
+    n_words = (len(raw) - HEADER.itemsize) // 4
+    integers = np.frombuffer(raw, order + "i4", n_words, HEADER.itemsize)
+    heads, counts = _scan(path, integers, int(header["n_count"]), n_scalars, n_properties)
+    words = np.frombuffer(raw, order + "f4", n_words, HEADER.itemsize)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    stored = _coordinates(words, heads, counts, offsets, 3 + n_scalars, n_properties)
+    # float32 throughout: half the time of float64, and the file has no more digits.
+    points = stored @ to_ras[:3, :3].T.astype(np.float32)
+    points += to_ras[:3, 3].astype(np.float32)
+    return Bundle(points, offsets)
+
+
+def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
+    """Content of a .trk file that places `bundle` (mm RAS+) in the voxel grid of `reference`.
+
+    Nothing of it depends on time or host: equal streamlines and grid, equal bytes.
+    """
+    from nibabel.orientations import aff2axcodes
+
+    header = np.zeros((), HEADER)
+    header["magic"] = b"TRACK"
+    header["dimensions"] = reference.data.shape
+    header["voxel_sizes"] = np.linalg.norm(reference.affine[:3, :3], axis=0)
+    header["vox_to_ras"] = reference.affine
+    header["voxel_order"] = "".join(aff2axcodes(reference.affine)).encode()
+    header["image_orientation"] = (1, 0, 0, 0, 1, 0)
+    header["n_count"], header["version"], header["hdr_size"] = bundle.n_streamlines, 2, HEADER.itemsize
+    # The header holds float32: invert what will be read back, not the float64 affine.
+    from_ras = np.linalg.inv(_affine(Path("output.trk"), header))
+    stored = bundle.points.astype(np.float64) @ from_ras[:3, :3].T + from_ras[:3, 3]
+    words = np.empty(3 * len(stored) + bundle.n_streamlines, "<f4")
+    heads = 3 * bundle.offsets[:-1] + np.arange(bundle.n_streamlines)
+    is_point = np.ones(len(words), bool)
+    is_point[heads] = False
+    words[is_point] = stored.ravel()
+    words.view("<i4")[heads] = bundle.counts
+    return header.tobytes() + words.tobytes()
+
+
+def _header(path: Path, raw: bytes) -> tuple[NDArray[np.void], str]:
+    """Header record in native values, and the byte order ("<" or ">") of the file."""
+    if len(raw) < HEADER.itemsize:
+        raise TractogramError(
+            f"The header of {path} is cut short: a .trk file starts with {HEADER.itemsize} bytes of header. "
+            f"Got {len(raw)}",
+            "Copy or make the file again.",
+        )
+    header = np.frombuffer(raw[: HEADER.itemsize], HEADER)[0]
+    order = "<"
+    if header["hdr_size"] != HEADER.itemsize:
+        header, order = np.frombuffer(raw[: HEADER.itemsize], HEADER.newbyteorder())[0], ">"
+    if header["hdr_size"] != HEADER.itemsize or not header["magic"].startswith(b"TRACK"):
+        raise TractogramError(f"{path} is no TrackVis file: expected 'TRACK' and a header size of 1000 in its header")
+    return header, order
+
+
+def _affine(path: Path, header: NDArray[np.void]) -> NDArray[np.float64]:
+    """Stored coordinates -> mm RAS+, (4, 4)."""
+    from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff, ornt_transform
+
+    vox_to_ras = header["vox_to_ras"].astype(np.float64)
+    if header["version"] < 2 or vox_to_ras[3, 3] == 0:
+        raise TractogramError(
+            f"{path} has no vox_to_ras in its header (version {header['version']}): its streamlines cannot be placed "
+            "in mm RAS+",
+            "Write the file again with the image it was tracked on as reference (a .trk of version 2, .tck or .trx).",
+        )
+    if not np.isfinite(vox_to_ras).all() or abs(np.linalg.det(vox_to_ras[:3, :3])) < 1e-12:
+        raise TractogramError(f"vox_to_ras in the header of {path} must be invertible. Got {vox_to_ras.tolist()}")
+    sizes = header["voxel_sizes"].astype(np.float64)
+    if not (sizes > 0).all():
+        raise TractogramError(f"Voxel sizes in the header of {path} must be positive. Got {sizes.tolist()}")
+    to_voxel = np.diag([*(1 / sizes), 1.0])
+    to_voxel[:3, 3] = -0.5
+    codes = bytes(header["voxel_order"]).decode("latin1").strip("\0 ").upper() or "LPS"
+    if sorted(codes.translate(str.maketrans("RPI", "LAS"))) != ["A", "L", "S"]:
+        raise TractogramError(f"voxel_order in the header of {path} must name three axes such as 'LPS'. Got {codes!r}")
+    turn = ornt_transform(axcodes2ornt(codes), axcodes2ornt(aff2axcodes(vox_to_ras)))
+    reorder = np.asarray(inv_ornt_aff(turn, header["dimensions"]), np.float64)
+    return np.asarray(vox_to_ras @ reorder @ to_voxel)
+
+
+def _scan(
+    path: Path, words: NDArray[np.int32], n_count: int, n_scalars: int, n_properties: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Word at which each streamline's count stands, and the counts."""
+    # The position of a count depends on the count before it: a loop over streamlines, 0.1 microseconds each
+    # (measured: 19 x 1000 streamlines in 2 ms, beside 27 ms for the whole reading).
+    stream = np.ascontiguousarray(words, np.int32).data
+    heads: list[int] = []
+    width, end, at = 3 + n_scalars, len(words), 0
+    while at < end and (n_count <= 0 or len(heads) < n_count):
+        count = stream[at]
+        heads.append(at)
+        at += 1 + count * width + n_properties
+        if count < 0 or at > end:
+            wanted = f"{n_count} streamlines" if n_count > 0 else "whole streamlines"
+            raise TractogramError(
+                f"{path} is cut short or damaged: expected {wanted}. Got {len(heads) - 1}, and a streamline of "
+                f"{count} points for which the file has no room",
+                "Copy or make the file again.",
+            )
+    if len(heads) < n_count:
+        raise TractogramError(
+            f"{path} is cut short: its header counts {n_count} streamlines. Got {len(heads)}",
+            "Copy or make the file again.",
+        )
+    positions = np.array(heads, np.int64)
+    return positions, np.asarray(words[positions] if len(heads) else np.empty(0), np.int64)
+
+
+def _coordinates(
+    words: NDArray[np.float32],
+    heads: NDArray[np.int64],
+    counts: NDArray[np.int64],
+    offsets: NDArray[np.int64],
+    width: int,
+    n_properties: int,
+) -> NDArray[np.float32]:
+    """(P, 3) stored coordinates, without counts, scalars and properties."""
+    if len(heads) == 0:
+        return np.empty((0, 3), np.float32)
+    keep = np.ones(heads[-1] + 1 + counts[-1] * width + n_properties, bool)
+    keep[heads] = False
+    ends = heads + 1 + counts * width
+    for k in range(n_properties):
+        keep[ends + k] = False
+    values = words[: len(keep)][keep].reshape(int(offsets[-1]), width)
+    return np.ascontiguousarray(values[:, :3], np.float32)

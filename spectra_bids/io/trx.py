@@ -1,0 +1,142 @@
+"""TRX: a zip archive (or a folder) of plain arrays: positions.3.<type>, offsets.<type>, groups/<name>.<type>.
+
+Positions are mm RAS+. The member's name says its type and number of columns. Every length is checked against the
+header, since readers that trust it return points of the wrong streamline.
+
+References
+----------
+tee-ar-ex/trx-spec, version 1; trx-python (compared with it in the tests).
+
+"""
+
+from __future__ import annotations
+
+import json
+import zipfile
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_bids.bundle import Bundle
+from spectra_bids.errors import MissingInputError, TractogramError
+
+
+def read_trx(path: Path, group: str | None) -> Bundle:
+    """Bundle, mm RAS+, of all streamlines of a TRX or of one group."""
+    members = _members(path)
+    header = _header(path, members)
+    n_points, n_streamlines = int(header["NB_VERTICES"]), int(header["NB_STREAMLINES"])
+    offsets = _array(path, members, "offsets", n_streamlines + 1)[:, 0].astype(np.int64)
+    if offsets[0] != 0 or (np.diff(offsets) < 0).any() or offsets[-1] != n_points:
+        raise TractogramError(
+            f"Offsets of {path} must rise from 0 to the number of points, {n_points}. Got {offsets[0]} to {offsets[-1]}"
+        )
+    _check_data(path, members, n_streamlines, n_points)
+    positions = _array(path, members, "positions", n_points)
+    if positions.shape[1] != 3:
+        raise TractogramError(f"Positions of {path} must have 3 columns. Got {positions.shape[1]}")
+    bundle = Bundle(positions.astype(np.float32), offsets)
+    if group is None:
+        return bundle
+    names = {Path(name).name.split(".")[0]: name for name in members if _folder(name) == "groups"}
+    if group not in names:
+        raise TractogramError(f"{path} has no group {group!r}. There are: {', '.join(sorted(names)) or 'none'}")
+    index = _array(path, members, names[group])[:, 0].astype(np.int64)
+    if len(index) and (index.min() < 0 or index.max() >= n_streamlines):
+        raise TractogramError(
+            f"Group {group!r} of {path} must name streamlines 0 to {n_streamlines - 1}. Got {index.max()}"
+        )
+    return bundle.take(index)
+
+
+def trx_groups(path: Path) -> list[str]:
+    """Names of the groups of a TRX, sorted."""
+    return sorted(Path(name).name.split(".")[0] for name in _members(path) if _folder(name) == "groups")
+
+
+def _folder(name: str) -> str:
+    return name.split("/")[0] if "/" in name else ""
+
+
+def _members(path: Path) -> dict[str, int]:
+    """Name -> size in bytes of every array of the archive or folder."""
+    if path.is_dir():
+        return {p.relative_to(path).as_posix(): p.stat().st_size for p in sorted(path.rglob("*")) if p.is_file()}
+    if not path.is_file():
+        raise MissingInputError(f"There is no file {path}")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return {item.filename: item.file_size for item in archive.infolist() if not item.is_dir()}
+    except (zipfile.BadZipFile, OSError) as error:
+        size = path.stat().st_size
+        raise TractogramError(
+            f"{path} is no TRX archive or is cut short: expected a zip file. Got {size} bytes ({error})",
+            "Copy or make the file again.",
+        ) from error
+
+
+def _bytes(path: Path, name: str) -> bytes:
+    if path.is_dir():
+        return (path / name).read_bytes()
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return archive.read(name)
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+        raise TractogramError(f"{name} in {path} cannot be read: {error}", "Copy or make the file again.") from error
+
+
+def _header(path: Path, members: dict[str, int]) -> dict[str, Any]:
+    if "header.json" not in members:
+        raise TractogramError(f"{path} is no TRX: expected a member header.json. Got {', '.join(sorted(members))}")
+    try:
+        header: dict[str, Any] = json.loads(_bytes(path, "header.json"))
+        int(header["NB_VERTICES"]), int(header["NB_STREAMLINES"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise TractogramError(
+            f"header.json in {path} must hold NB_VERTICES and NB_STREAMLINES. Got an error at {error}"
+        ) from error
+    return header
+
+
+def _layout(path: Path, name: str) -> tuple[np.dtype[Any], int]:
+    """Type and number of columns that a member's name says: dir/label[.columns].type."""
+    parts = Path(name).name.split(".")
+    try:
+        kind = np.dtype("u1" if parts[-1] == "bit" else parts[-1]).newbyteorder("<")
+        return kind, int(parts[-2]) if len(parts) > 2 else 1
+    except (TypeError, ValueError) as error:
+        raise TractogramError(f"A member of {path} must be named <label>[.<columns>].<type>. Got {name!r}") from error
+
+
+def _array(path: Path, members: dict[str, int], label: str, rows: int | None = None) -> NDArray[Any]:
+    """(rows, columns) content of a member, found by its label or full name; its length is checked."""
+    matching = [name for name in members if name == label or (_folder(name) == "" and name.split(".")[0] == label)]
+    if len(matching) != 1:
+        raise TractogramError(f"{path} must have one member {label!r}. Got {matching or 'none'}")
+    kind, columns = _layout(path, matching[0])
+    size = members[matching[0]]
+    got = size / (kind.itemsize * columns)
+    if (rows is not None and got != rows) or got != int(got):
+        raise TractogramError(
+            f"{matching[0]} in {path} must hold {rows if rows is not None else 'whole'} rows as its header says. "
+            f"Got {got:g} ({size} bytes)",
+            "Write the file again with trx-python, or convert it to .trk with the program that made it.",
+        )
+    return np.frombuffer(_bytes(path, matching[0]), kind).reshape(-1, columns)
+
+
+def _check_data(path: Path, members: dict[str, int], n_streamlines: int, n_points: int) -> None:
+    """Data per streamline and per point must have as many rows, else streamlines and data do not belong together."""
+    for name, size in sorted(members.items()):
+        rows = {"dps": n_streamlines, "dpv": n_points}.get(_folder(name))
+        if rows is None or name.endswith(".bit"):
+            continue
+        kind, columns = _layout(path, name)
+        if size != rows * columns * kind.itemsize:
+            raise TractogramError(
+                f"{name} in {path} must hold {rows} rows as its header says. Got {size / (columns * kind.itemsize):g}",
+                "Write the file again with the program that made it.",
+            )

@@ -1,0 +1,99 @@
+"""One model for all cells of one bundle and scalar: from a matrix of values to rows of the fits table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_bids.models.contrasts import Contrast
+from spectra_bids.models.design import Design
+from spectra_bids.models.lmm import LmmFit, Test, fit_lmm
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+F = NDArray[np.float64]
+
+
+def fit_cells(
+    values: F, design: Design, contrasts: Sequence[Contrast], min_subjects: int | None = None
+) -> pd.DataFrame:
+    """Fit the design to every cell and test every contrast.
+
+    Parameters
+    ----------
+    values : (n, C) float
+        One column per cell, rows as the design's; NaN = missing.
+    design : Design
+    contrasts : sequence of K Contrast
+    min_subjects : int, optional
+        Fewest subjects of a cell; default max(10, p + 5).
+
+    Returns
+    -------
+    DataFrame of C x K rows, contrast by contrast
+        Columns `contrast`, `cell` (0..C-1) and those of a fit, as in columns.FITS_1D from `n` on.
+
+    """
+    fit = fit_lmm(
+        values,
+        design.X,
+        design.groups,
+        [contrast.weights for contrast in contrasts],
+        subjects=design.subjects,
+        factors=[f.codes for f in design.factors if f.name in tested_factors(design, contrasts)],
+        min_subjects=min_subjects,
+    )
+    import pandas as pd
+
+    parts = [_rows(contrast, test, fit) for contrast, test in zip(contrasts, fit.tests, strict=True)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def tested_factors(design: Design, contrasts: Sequence[Contrast]) -> set[str]:
+    """Names of the factors that take part in a tested hypothesis."""
+    used = np.any([np.any(contrast.weights != 0, axis=0) for contrast in contrasts], axis=0)
+    return {name for term in design.terms if used[list(term.columns)].any() for name in term.factors}
+
+
+def effect_size(kind: str, test: Test, fit: LmmFit) -> F:
+    """Effect size of the kind named in a contrast, per cell (columns.FITS_1D, `effect_type`)."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        if kind == "cohen_d":
+            return np.asarray(test.estimate / np.sqrt(fit.sd_random**2 + fit.sd_residual**2))
+        if kind == "partial_r":
+            return np.asarray(test.value / np.sqrt(test.value**2 + test.df))
+        explained = test.value * test.df_num
+        return np.asarray(explained / (explained + test.df))
+
+
+def _rows(contrast: Contrast, test: Test, fit: LmmFit) -> pd.DataFrame:
+    import pandas as pd
+
+    tested = np.isfinite(test.p)
+    return pd.DataFrame(
+        {
+            "contrast": contrast.name,
+            "cell": np.arange(len(fit.n)),
+            "n": fit.n,
+            "n_levels": fit.n_levels,
+            "statistic": test.statistic,
+            "estimate": test.estimate,
+            "se": test.se,
+            "df_num": test.df_num,
+            "df": test.df,
+            "value": test.value,
+            "p": np.where(tested, test.p, np.nan),
+            "ci_low": test.ci_low,
+            "ci_high": test.ci_high,
+            "estimate_std": np.where(tested, test.estimate / np.where(fit.sd_values > 0, fit.sd_values, np.nan), np.nan),
+            "effect_size": effect_size(contrast.effect, test, fit),
+            "effect_type": contrast.effect,
+            "sd_random": fit.sd_random,
+            "sd_residual": fit.sd_residual,
+            "fit_status": fit.status,
+        }
+    )

@@ -1,0 +1,212 @@
+"""Participant level: one subject at a time, resumable; one that fails never stops the others."""
+
+from __future__ import annotations
+
+import logging
+import os
+import traceback
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from spectra_bids.dataset.atlases import Atlas, read_atlas
+from spectra_bids.dataset.grids import read_grid, write_grid
+from spectra_bids.dataset.inputs import discover_derivatives, find_sessions
+from spectra_bids.dataset.names import canonical, crash_dir, subject_page
+from spectra_bids.dataset.outputs import sha256, write_dataset_files, write_text
+from spectra_bids.errors import AtlasError, NothingSelectedError, OutputError, SpectraError, TemporaryError
+from spectra_bids.geometry.grid import Grid, build_grid
+from spectra_bids.io.tractograms import read_bundle
+from spectra_bids.participant.session import Session, run_session
+from spectra_bids.settings import ParticipantSettings
+
+log = logging.getLogger("spectra_bids")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one session: computed, kept (it was done) or failed, with the message and its exit status."""
+
+    session: Session
+    state: str
+    message: str = ""
+    exit_status: int = 0
+
+
+def run(settings: ParticipantSettings) -> int:
+    """Profiles, tables and pages of the selected subjects.
+
+    Returns
+    -------
+    int
+        Exit status: 0 done; 1 some sessions failed; where all failed for one reason, that reason's status.
+
+    """
+    atlas = read_atlas(settings.atlas)
+    sources = (*discover_derivatives(settings.run), ("atlas", settings.atlas))
+    subjects = _by_subject(find_sessions(settings.run))
+    if settings.run.dry_run:
+        return _plan(settings, atlas, subjects)
+    write_dataset_files(settings.run.output_dir, sources)
+    freeze_grids(settings, atlas)
+    outcomes: list[Outcome] = []
+    for found in _progress(_all(settings, subjects), subjects):
+        outcomes += found
+        for outcome in found:
+            _tell(outcome)
+    return exit_status(outcomes)
+
+
+def exit_status(outcomes: Sequence[Outcome]) -> int:
+    """Exit status of a run: that of the only reason if every session failed for it, else 1 if any failed."""
+    failed = [o for o in outcomes if o.state == "failed"]
+    temporary = next((o.exit_status for o in failed if o.exit_status == TemporaryError.exit_status), 0)
+    if temporary or not failed:
+        return temporary
+    reasons = {o.exit_status for o in failed}
+    return reasons.pop() if len(failed) == len(outcomes) and len(reasons) == 1 else 1
+
+
+def wanted_bundles(settings: ParticipantSettings, atlas: Atlas) -> list[str]:
+    """Atlas bundles that --bundle selects, in any spelling; all without it."""
+    if not settings.bundles:
+        return list(atlas.bundles)
+    wanted = {canonical(name): name for name in settings.bundles}
+    chosen = [name for name in atlas.bundles if canonical(name) in wanted]
+    unknown = [given for key, given in wanted.items() if key not in {canonical(n) for n in atlas.bundles}]
+    if unknown:
+        raise NothingSelectedError(
+            f"--bundle {' '.join(unknown)}: not in the atlas {atlas.name}. It has: {', '.join(atlas.bundles)}"
+        )
+    return chosen
+
+
+def freeze_grids(settings: ParticipantSettings, atlas: Atlas) -> dict[str, Grid]:
+    """Grids of the wanted atlas bundles: those that are stored, and new ones, stored now."""
+    out, wanted = settings.run.output_dir, settings.profile.grid
+    grids: dict[str, Grid] = {}
+    for name in wanted_bundles(settings, atlas):
+        path = atlas.bundles[name]
+        source = sha256(path)
+        try:
+            stored = read_grid(out, atlas.label, name, wanted, source)
+        except AtlasError:
+            if not settings.run.force:
+                raise
+            stored = None
+        if stored is None:
+            stored = _build(name, path, settings)
+            write_grid(out, atlas.label, stored, wanted, source)
+        grids[name] = stored
+    return grids
+
+
+def _build(name: str, path: Path, settings: ParticipantSettings) -> Grid:
+    g = settings.profile.grid
+    try:
+        return build_grid(
+            read_bundle(path), name, s_len=g.s_len, r_len=g.r_len, ns=g.ns, nr=g.nr, robust=g.robust, radial=g.radial
+        )
+    except ValueError as error:
+        raise AtlasError(f"{path}: no grid can be built: {error}", "Remove the bundle from the atlas or mend it") from error
+
+
+def _by_subject(sessions: Sequence[tuple[str, str | None]]) -> dict[str, list[Session]]:
+    found: dict[str, list[Session]] = {}
+    for subject, session in sessions:
+        found.setdefault(subject, []).append(Session(subject, session))
+    return found
+
+
+def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]]) -> Iterator[list[Outcome]]:
+    """Outcomes of every subject, in order; by several processes where there are several subjects."""
+    run = settings.run
+    workers = min(run.n_procs, len(subjects))
+    if workers <= 1:
+        for sessions in subjects.values():
+            found = run_subject(settings, sessions)
+            yield found
+            if run.stop_on_first_crash and any(o.state == "failed" for o in found):
+                return
+        return
+    from concurrent.futures import ProcessPoolExecutor
+    from multiprocessing import get_context
+
+    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = str(run.omp_nthreads)  # read by the workers' BLAS when they start
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # R and BLAS are not fork-safe
+        jobs = [pool.submit(run_subject, settings, sessions) for sessions in subjects.values()]
+        for job in jobs:
+            found = job.result()
+            yield found
+            if run.stop_on_first_crash and any(o.state == "failed" for o in found):
+                pool.shutdown(wait=True, cancel_futures=True)
+                return
+
+
+@lru_cache(maxsize=1)
+def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
+    """Atlas and stored grids, once per process."""
+    atlas = read_atlas(settings.atlas)
+    out, wanted = settings.run.output_dir, settings.profile.grid
+    stored = {n: read_grid(out, atlas.label, n, wanted, sha256(atlas.bundles[n])) for n in wanted_bundles(settings, atlas)}
+    return atlas, {n: g for n, g in stored.items() if g is not None}
+
+
+def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> list[Outcome]:
+    """All sessions of one subject, then its page. What goes wrong is recorded, not raised."""
+    atlas, grids = _frozen(settings)
+    outcomes, crashes = [], []
+    for session in sessions:
+        try:
+            computed = False if settings.run.reports_only else run_session(settings, atlas, grids, session)
+            outcomes.append(Outcome(session, "computed" if computed else "kept"))
+        except (OutputError, TemporaryError):
+            raise  # a full disk or a missing permission stops everyone
+        except Exception as error:
+            message = f"{error}" + (f" {error.hint}." if isinstance(error, SpectraError) and error.hint else "")
+            status = error.exit_status if isinstance(error, SpectraError) else SpectraError.exit_status
+            outcomes.append(Outcome(session, "failed", message, status))
+            crashes.append((str(session), message))
+            _record_crash(settings, session, error)
+            if settings.run.stop_on_first_crash:
+                break
+    page = subject_page(settings.run.output_dir, sessions[0].subject)
+    if settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
+        from spectra_bids.participant.page import write_page
+
+        write_page(settings, atlas, grids, sessions[0].subject, tuple(crashes))
+    return outcomes
+
+
+def _record_crash(settings: ParticipantSettings, session: Session, error: Exception) -> None:
+    """Leave `sub-XX/log/<run>/crash-<session>.txt` with the traceback and what was asked for."""
+    folder = crash_dir(settings.run.output_dir, session.subject, settings.run.run_uuid or "run")
+    text = "".join(traceback.format_exception(error))
+    write_text(folder / f"crash-{session}.txt", f"{session}\n{settings.run.command}\n\n{text}")
+
+
+def _tell(outcome: Outcome) -> None:
+    if outcome.state == "failed":
+        log.error("%s failed: %s", outcome.session, outcome.message)
+    else:
+        log.info("%s %s", outcome.session, "done" if outcome.state == "computed" else "was done already")
+
+
+def _progress(found: Iterator[list[Outcome]], subjects: dict[str, list[Session]]) -> Iterator[list[Outcome]]:
+    """A bar on a terminal, nothing elsewhere (the log has a line per session)."""
+    from tqdm import tqdm
+
+    yield from tqdm(found, total=len(subjects), desc="Profiles", unit="subject", disable=None)
+
+
+def _plan(settings: ParticipantSettings, atlas: Atlas, subjects: dict[str, list[Session]]) -> int:
+    """Print what a run would do."""
+    print(f"Atlas {atlas.name} ({atlas.space}), {len(wanted_bundles(settings, atlas))} bundles")
+    for name, path in discover_derivatives(settings.run):
+        print(f"Input {name}: {path}")
+    sessions = [s for group in subjects.values() for s in group]
+    print(f"{len(sessions)} sessions of {len(subjects)} subjects: {', '.join(map(str, sessions[:20]))}"
+          + (" ..." if len(sessions) > 20 else ""))  # fmt: skip
+    return 0

@@ -1,0 +1,319 @@
+"""What a page is made of: the two page models that callers fill, and the blocks that templates loop over.
+
+Callers build a `ParticipantPage` or a `GroupPage` from tables with the columns of columns.py; `build` turns it into
+an ordered list of `Section`, and the template only loops. Nothing in a page may depend on the run: no date, no host.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import nan
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from spectra_bids.figures.svg import Sheet
+from spectra_bids.settings import GroupSettings, ProfileSettings
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Level = Literal["note", "warning", "error"]
+Ends = Mapping[str, tuple[str, str]]
+
+
+# Blocks of a section. `kind` names the template's macro.
+
+
+@dataclass(frozen=True)
+class Notice:
+    """Something the reader should know: a note, a warning, an error."""
+
+    level: Level
+    title: str
+    text: str = ""
+    kind: ClassVar[str] = "notice"
+
+
+@dataclass(frozen=True)
+class Prose:
+    """Paragraphs of plain text."""
+
+    paragraphs: tuple[str, ...]
+    lead: bool = False
+    kind: ClassVar[str] = "prose"
+
+
+@dataclass(frozen=True)
+class Bullets:
+    """A list, with a heading and a line before it; each item is a bold start and the rest."""
+
+    items: tuple[tuple[str, str], ...]
+    title: str = ""
+    text: str = ""
+    kind: ClassVar[str] = "bullets"
+
+
+@dataclass(frozen=True)
+class Facts:
+    """Names and values."""
+
+    items: tuple[tuple[str, str], ...]
+    kind: ClassVar[str] = "facts"
+
+
+@dataclass(frozen=True)
+class Code:
+    """Text to copy as it is: a command, a traceback."""
+
+    text: str
+    title: str = ""
+    kind: ClassVar[str] = "code"
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table: text, the exact value it is sorted by, and a tone (`good`, `warn`, `quiet`)."""
+
+    text: str
+    value: str = ""
+    tone: str = ""
+
+
+@dataclass(frozen=True)
+class TableItem:
+    """A table; with `tools` it can be sorted, filtered and saved.
+
+    `columns` are (heading, description); `numeric` tells which are set to the right.
+    """
+
+    name: str
+    columns: tuple[tuple[str, str], ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[Cell, ...], ...]
+    caption: str = ""
+    tools: bool = False
+    kind: ClassVar[str] = "table"
+
+
+@dataclass(frozen=True)
+class FigureItem:
+    """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself."""
+
+    name: str
+    title: str
+    caption: str
+    sheet: Sheet
+    group: str = ""
+    kind: ClassVar[str] = "figure"
+
+    @property
+    def svg(self) -> str:
+        """Standalone SVG, as it goes to disk."""
+        return self.sheet.svg
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Figures side by side where there is room."""
+
+    figures: tuple[FigureItem, ...]
+    kind: ClassVar[str] = "gallery"
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Blocks under a heading of their own, folded unless `is_open`."""
+
+    title: str
+    blocks: tuple[Block, ...]
+    is_open: bool = False
+    remark: str = ""
+    kind: ClassVar[str] = "fold"
+
+
+Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Gallery | Fold
+
+
+@dataclass(frozen=True)
+class Section:
+    """A section of the page."""
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+# Participant level.
+
+
+@dataclass(frozen=True)
+class Crash:
+    """A job that crashed: which, and its traceback."""
+
+    where: str
+    text: str
+
+
+@dataclass(frozen=True)
+class SessionPart:
+    """One session of a subject.
+
+    Parameters
+    ----------
+    label : str
+        "01" of ses-01; empty where the dataset has no sessions.
+    bundles : DataFrame
+        columns.BUNDLE and the scalars.
+    profile_1d, profile_2d : DataFrame or None
+        columns.PROFILE_1D, PROFILE_2D and the scalars (with `_sd`).
+    route : str
+        Registration route: none, xfm or slr.
+    route_facts : (name, value) pairs
+        What else there is to say of it: space labels, transform file, distances over the session.
+
+    """
+
+    label: str
+    bundles: pd.DataFrame
+    profile_1d: pd.DataFrame | None = None
+    profile_2d: pd.DataFrame | None = None
+    route: str = "none"
+    route_facts: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class ParticipantPage:
+    """All sessions of one subject.
+
+    Parameters
+    ----------
+    subject : str
+        "01" of sub-01.
+    sessions : tuple of SessionPart
+    units : mapping of scalar to unit
+        Its keys are the scalars, in order.
+    ends, sides : mapping of bundle to (low, high) letters
+        Of s, as ("P", "A"), and of r, as ("L", "R"); from the grids.
+    settings : ProfileSettings
+    provenance : mapping of name to text
+        Inputs, atlas, grid checksum, versions, settings hash; in order. Nothing run-dependent.
+    command : str
+        The exact command.
+    notices : tuple of Notice
+    crashes : tuple of Crash
+
+    """
+
+    subject: str
+    sessions: tuple[SessionPart, ...]
+    units: Mapping[str, str]
+    ends: Ends
+    sides: Ends
+    settings: ProfileSettings
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    notices: tuple[Notice, ...] = ()
+    crashes: tuple[Crash, ...] = ()
+
+
+# Group level.
+
+
+@dataclass(frozen=True)
+class ContrastItem:
+    """One thing that is tested: its name in the tables, what it says in words or weights, the design column it is of.
+
+    `by` splits the measured profiles into curves: a factor's levels, or terciles of a number; empty for none.
+    """
+
+    name: str
+    text: str = ""
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class DesignColumn:
+    """A column of the design table: levels with their counts (the first is the reference), or mean, SD and range."""
+
+    name: str
+    role: Literal["factor", "numeric", "random factor"]
+    levels: tuple[tuple[str, int], ...] = ()
+    mean: float = nan
+    sd: float = nan
+    low: float = nan
+    high: float = nan
+
+
+@dataclass(frozen=True)
+class DesignSummary:
+    """The design as the report shows it.
+
+    Parameters
+    ----------
+    n_rows, n_subjects : int
+        Sessions and people in the design.
+    columns : tuple of DesignColumn
+        Columns used by the formula, random factors last.
+    dropped : tuple of (row, reason)
+        Rows of the table that are not in the design, as ("sub-03 ses-01", "age is n/a").
+    vif : tuple of (column of X, variance inflation factor)
+    condition_number : float
+        Of X with columns of unit length.
+    warnings : tuple of str
+
+    """
+
+    n_rows: int
+    n_subjects: int
+    columns: tuple[DesignColumn, ...]
+    dropped: tuple[tuple[str, str], ...] = ()
+    vif: tuple[tuple[str, float], ...] = ()
+    condition_number: float = nan
+    warnings: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class GroupPage:
+    """One model.
+
+    Parameters
+    ----------
+    name, formula : str
+    contrasts : tuple of ContrastItem
+        In order; every contrast of the tables is here.
+    design : DesignSummary
+    settings : GroupSettings
+        Mode and levels; paths in it are not shown.
+    stats, blocks, summary, clusters : mapping of "1D", "2D" to DataFrame
+        FITS + DECISIONS, BLOCKS, SUMMARY, CLUSTERS of columns.py.
+    profiles : DataFrame or None
+        1D, long: participant, session, bundle, s, s_mm, one column per scalar, and the design columns.
+    ends, sides : mapping of bundle to (low, high) letters
+    units : mapping of scalar to unit
+    coverage : DataFrame
+        Index subject (and session), columns bundles, values of columns.STATUSES.
+    space : str
+        Name of the atlas space, for coordinates.
+    provenance, command, notices
+        As in ParticipantPage.
+
+    """
+
+    name: str
+    formula: str
+    contrasts: tuple[ContrastItem, ...]
+    design: DesignSummary
+    settings: GroupSettings
+    stats: Mapping[str, pd.DataFrame]
+    blocks: Mapping[str, pd.DataFrame]
+    summary: Mapping[str, pd.DataFrame]
+    clusters: Mapping[str, pd.DataFrame]
+    profiles: pd.DataFrame | None
+    ends: Ends
+    sides: Ends
+    units: Mapping[str, str]
+    coverage: pd.DataFrame
+    space: str = "atlas space"
+    provenance: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    notices: tuple[Notice, ...] = ()

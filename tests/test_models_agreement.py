@@ -94,9 +94,10 @@ def require_agreement(title: str, found: pd.DataFrame, expected: pd.DataFrame) -
 
 
 def nodes(table: pd.DataFrame, keys: list[str], row: list[str], value: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """A long table as rows x cells."""
-    wide = table.pivot_table(index=row, columns=keys, values=value, sort=False, dropna=False)
-    return wide.index.to_frame(index=False), wide.to_numpy(dtype=float)
+    """A long table as rows (named by the first two columns of `row`) x cells."""
+    rows = table[row].drop_duplicates(row[:2]).reset_index(drop=True)
+    wide = table.pivot(index=row[:2], columns=keys, values=value)
+    return rows, wide.loc[list(rows[row[:2]].itertuples(index=False, name=None))].to_numpy(dtype=float)
 
 
 # --- real tables ----------------------------------------------------------------------------------------------------

@@ -75,30 +75,51 @@ def discover_derivatives(settings: RunSettings) -> tuple[tuple[str, Path], ...]:
 
     A data set's own `derivatives/*` belong to it (QSIRecon keeps one data set per method there).
     """
-    bids_dir = Path(settings.bids_dir)
+    bids_dir = _absolute(settings.bids_dir)
     if not bids_dir.is_dir():
         raise MissingInputError(f"There is no folder {bids_dir}")
     found: list[tuple[str, Path]] = []
-    for name, path in settings.derivatives:
-        if not Path(path).is_dir():
+    for name, given in settings.derivatives:
+        path = _absolute(given)
+        if not path.is_dir():
             raise MissingInputError(f"There is no folder {path}, which -d names {name!r}")
-        found.append((name, Path(path)))
-        found += [(f"{name}-{p.name}", p) for p in _nested(Path(path))]
+        found.append((name, path))
+        found += [(f"{name}-{p.name}", p) for p in _nested(path)]
     if not settings.derivatives:
         if _is_derivative(bids_dir):
-            found.append((bids_dir.resolve().name, bids_dir))
+            found.append((bids_dir.name, bids_dir))
         for path in _nested(bids_dir):
             found.append((path.name, path))
             found += [(p.name, p) for p in _nested(path)]
-    output = Path(settings.output_dir).resolve()
-    unique = {path.resolve(): (name, path) for name, path in reversed(found) if path.resolve() != output}
+    unique = _once(found, Path(settings.output_dir).resolve())
     if not unique:
         raise MissingInputError(
             f"There are no derivatives in {bids_dir}: neither {bids_dir / 'derivatives'} nor a data set of type "
             "derivative itself",
             "Name the data sets that hold bundles and scalar maps: -d NAME=PATH.",
         )
-    return tuple(reversed(unique.values()))
+    return unique
+
+
+def _absolute(path: Path) -> Path:
+    """Absolute, but symbolic links stay: names in outputs are those that the user knows."""
+    return Path(os.path.abspath(path))
+
+
+def _once(found: Iterable[tuple[str, Path]], output: Path) -> tuple[tuple[str, Path], ...]:
+    """Each folder once, without the output folder, under names that differ."""
+    paths: set[Path] = {output}
+    out: dict[str, Path] = {}
+    for name, path in found:
+        if path.resolve() in paths:
+            continue
+        paths.add(path.resolve())
+        if name in out:
+            name = f"{path.parent.parent.name}-{name}"
+        if name in out:
+            raise UsageError(f"Data sets must have different names. Got {name!r} for {out[name]} and {path}")
+        out[name] = path
+    return tuple(out.items())
 
 
 def _nested(root: Path) -> list[Path]:

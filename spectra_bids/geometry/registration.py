@@ -6,7 +6,7 @@ docs/decisions). Only for bundles that no image transform brings to the atlas.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -42,13 +42,15 @@ def streamline_registration(
         If either side has no streamlines.
     """
     from dipy.align.streamlinear import slr_with_qbx
+    from dipy.tracking.streamline import Streamlines
 
-    sides = [_lines(bundles) for bundles in (static, moving)]
-    if not all(sides):
+    sides = [Streamlines(_lines(bundles)) for bundles in (static, moving)]
+    if not all(len(side) for side in sides):
         raise ValueError("streamline registration needs streamlines on both sides")
-    # rm_small_clusters: the default of 50 leaves nothing of sparse bundles and then raises.
+    # rm_small_clusters: the default of 50 leaves nothing of sparse bundles and then raises. One thread: the sum of
+    # distances, and with it the last digits of the matrix, would depend on how many there are.
     _, affine, _, _ = slr_with_qbx(
-        sides[0], sides[1], x0="affine", rm_small_clusters=1, rng=np.random.default_rng(random_seed)
+        *sides, x0="affine", rm_small_clusters=1, rng=np.random.default_rng(random_seed), num_threads=1
     )
     return np.asarray(affine, dtype=np.float64)
 
@@ -70,12 +72,21 @@ def distances_to_atlas(rec: Bundle, atlas: Bundle) -> NDArray[np.float64]:
     return np.asarray(cKDTree(atlas.points).query(rec.points[pick])[0])
 
 
-def distance_flags(distances: Mapping[str, NDArray[np.float64]]) -> dict[str, str]:
-    """QC flag per bundle: `far_bundle` (its median > 8 mm), `far_session` (median of all > 4 mm), `none`."""
-    known = [d for d in distances.values() if len(d)]
-    far = bool(known) and float(np.median(np.concatenate(known))) > FAR_SESSION_MM
-    flags = {}
-    for name, d in distances.items():
-        alone = len(d) > 0 and float(np.median(d)) > FAR_BUNDLE_MM
-        flags[name] = "far_bundle" if alone else "far_session" if far else "none"
-    return flags
+def session_quantiles(
+    distances: Sequence[NDArray[np.float64]], sizes: Sequence[int], shares: Sequence[float] = (0.5, 0.95)
+) -> tuple[float, ...]:
+    """Quantiles of the distances of all points of a session, from the drawn ones of each bundle and its size."""
+    if not distances:
+        return tuple(float("nan") for _ in shares)
+    values = np.concatenate(distances)
+    weights = np.concatenate([np.full(len(d), n / max(1, len(d))) for d, n in zip(distances, sizes, strict=True)])
+    order = np.argsort(values, kind="stable")
+    reached = np.cumsum(weights[order]) / weights.sum()
+    return tuple(float(values[order][min(np.searchsorted(reached, share), len(values) - 1)]) for share in shares)
+
+
+def distance_flag(bundle_median: float, session_median: float) -> str:
+    """QC flag of a bundle: `far_bundle` (median > 8 mm), else `far_session` (median of all > 4 mm), else `none`."""
+    if bundle_median > FAR_BUNDLE_MM:
+        return "far_bundle"
+    return "far_session" if session_median > FAR_SESSION_MM else "none"

@@ -13,7 +13,13 @@ from spectra_bids.bundle import Bundle
 from spectra_bids.dataset.atlases import Atlas
 from spectra_bids.dataset.inputs import SessionInputs, TransformFile
 from spectra_bids.errors import MissingInputError, TransformError
-from spectra_bids.geometry.registration import apply_affine, distance_flags, distances_to_atlas, streamline_registration
+from spectra_bids.geometry.registration import (
+    apply_affine,
+    distance_flag,
+    distances_to_atlas,
+    session_quantiles,
+    streamline_registration,
+)
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.io.transforms import is_affine, map_points
 from spectra_bids.settings import ProfileSettings
@@ -105,11 +111,11 @@ class Distances:
 def measure_distances(placed: Mapping[str, Bundle], atlas: Atlas) -> Distances:
     """How far the placed bundles lie from the atlas bundles of their names."""
     found = {n: distances_to_atlas(b, read_bundle(atlas.bundles[n])) for n, b in placed.items() if len(b.points)}
-    every = np.concatenate(list(found.values())) if found else np.array([np.nan])
+    session = session_quantiles(list(found.values()), [len(placed[n].points) for n in found])
+    median = {n: float(np.median(d)) for n, d in found.items()}
     return Distances(
-        {n: float(np.median(d)) for n, d in found.items()},
+        median,
         {n: float(np.percentile(d, 95)) for n, d in found.items()},
-        distance_flags(found),
-        float(np.median(every)),
-        float(np.percentile(every, 95)),
+        {n: distance_flag(m, session[0]) for n, m in median.items()},
+        *session,
     )

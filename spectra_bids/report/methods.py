@@ -77,9 +77,9 @@ def participant_methods(settings: ProfileSettings, routes: Iterable[str] = ()) -
         "The grid is a property of the atlas and the same for every person: the centroid of each atlas bundle, "
         f"{ends}, is divided into {along}, and its cross-section into {wide}. {radial}{registration}",
         "Every streamline point takes the nearest node. Scalar maps were sampled trilinearly in their own space; "
-        "points outside the field of view, outside the mask or without a finite value do not count, and are never taken as 0. The 1D "
-        " profile is the mean over a node's points, weighted by the inverse of their distance to it; the 2D "
-        "profile is the plain mean of a cell.",
+        "points outside the field of view, outside the mask or without a finite value do not count, and are never "
+        "taken as 0. The 1D profile is the mean over a node's points, weighted by the inverse of their distance to "
+        "it; the 2D profile is the plain mean of a cell.",
         f"Bundles with fewer than {settings.min_streamlines} streamlines and cells with fewer than "
         f"{settings.min_points} points have no value; the tables give the reason.",
     )
@@ -149,8 +149,8 @@ def guarantee(settings: GroupSettings) -> tuple[str, ...]:
     sweep = ", ".join(f"{a:g}" for a in settings.alpha_cell[1:])
     text = (
         "The false discovery rate over bundles (the expected share of false ones among the selected bundles) is at "
-        f"most {settings.alpha_block:g}, and the average over the selected bundles of the false discovery rate over their "
-        f"cells is at most {settings.alpha_cell[0]:g}, {proviso}.",
+        f"most {settings.alpha_block:g}, and the average over the selected bundles of the false discovery rate "
+        f"over their cells is at most {settings.alpha_cell[0]:g}, {proviso}.",
         "It does not bound the false discovery rate of all rejected cells pooled over the bundles.",
     )
     if not sweep:

@@ -157,7 +157,8 @@ def sections(page: GroupPage, drawn: tuple[FigureItem, ...]) -> tuple[Section, .
 def _summary(page: GroupPage, every: list[Family]) -> tuple[Block, ...]:
     blocks: list[Block] = [Prose(words.tested(page), lead=True)]
     found = [family for family in every if family.found]
-    nothing = [family for family in every if not family.found]
+    nothing = [family for family in every if family.tested and not family.found]
+    untested = tuple((family.name, words.outcome(family)) for family in every if not family.tested)
     blocks += [Bullets(tuple(words.where(family, page)), family.name, words.outcome(family)) for family in found]
     if nothing:
         head = (
@@ -165,6 +166,9 @@ def _summary(page: GroupPage, every: list[Family]) -> tuple[Block, ...]:
         )
         items = tuple((family.name, f"{words.outcome(family)} {words.nothing_found(family)}") for family in nothing)
         blocks += [Notice("note", head, words.MEANING_OF_NOTHING), Bullets(items)]
+    if untested:
+        text = "No cell of these families has a p value; the fits below say why. This is no result in either direction."
+        blocks += [Notice("warning", "Not tested", text), Bullets(untested)]
     if not every:
         blocks.append(Notice("warning", "Nothing was tested", "No family has a cell."))
     return tuple(blocks)
@@ -259,7 +263,9 @@ def _results(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]
             inside.append(Prose((said,)))
         inside += [*over, *_sweep(family)]
         row = family.main
-        remark = f"{int(row['n_rejected'])} rejected" if family.found else "nothing found"
+        remark = (
+            f"{int(row['n_rejected'])} rejected" if family.found else "nothing found" if family.tested else "not tested"
+        )
         blocks.append(Fold(family.name, tuple(inside), is_open=family.found, remark=remark))
     return tuple(blocks)
 

@@ -183,11 +183,8 @@ def _quality(part: SessionPart) -> tuple[Block, ...]:
     blocks: list[Block] = [Facts(facts)]
     flags = part.bundles["flag"].astype(str)
     raised = [
-        (
-            f"{flag} ({int((flags == flag).sum())})",
-            f"{words}: {', '.join(part.bundles.loc[flags == flag, 'bundle'].astype(str))}.",
-        )
-        for flag, words in _FLAGS.items()
+        (f"{status_words(flag)} ({int((flags == flag).sum())})", f"{meaning}: {_where(part, 'flag', flag)}.")
+        for flag, meaning in _FLAGS.items()
         if (flags == flag).any()
     ]
     blocks.append(Bullets(tuple(raised)) if raised else Prose(("No registration flag was raised.",)))
@@ -195,9 +192,10 @@ def _quality(part: SessionPart) -> tuple[Block, ...]:
         Prose(
             (
                 "Distances are from the bundle's points to the nearest point of the atlas bundle. The 95th percentile "
-                "is shown without judging it: it measures how bundles are defined, 8–11 mm even where alignment is right. "
-                "Outside: share of points outside the scalar map's field of view. Jumping: share of streamlines whose "
-                "node index leaps by more than a fifth of the bundle, as happens where a bundle curls back on itself.",
+                "is shown without judging it: it measures how bundles are defined, 8–11 mm even where alignment is "
+                "right. Outside: share of points outside the scalar map's field of view. Jumping: share of streamlines "
+                "whose node index leaps by more than a fifth of the bundle, as happens where a bundle curls back on "
+                "itself.",
             )
         )
     )

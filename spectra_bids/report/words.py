@@ -43,6 +43,11 @@ class Family:
         return row
 
     @property
+    def tested(self) -> bool:
+        """Whether any cell has a p value."""
+        return _count(self.main, "n_valid") > 0
+
+    @property
     def found(self) -> bool:
         """Whether anything was selected or rejected."""
         return bool(_count(self.main, "n_rejected") or _count(self.main, "n_selected"))
@@ -105,7 +110,7 @@ def outcome(family: Family) -> str:
 
 def nothing_found(family: Family) -> str:
     """How close it came, where nothing was found."""
-    if _count(family.main, "n_valid") == 0:
+    if not family.tested:
         return ""
     blocks = family.blocks.dropna(subset=["p_block"])
     text = f"Smallest p of a {'node' if family.kind == '1D' else 'cell'}: {p_text(float(family.main['p_min']))}"

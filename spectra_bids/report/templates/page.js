@@ -60,7 +60,7 @@ for (const box of document.querySelectorAll("[data-tools]")) {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
   tools.append(field, count, save);
-  box.prepend(tools);
+  box.querySelector(".scroll").before(tools);
   filter();
 }
 // On paper nothing is folded.

@@ -1,0 +1,194 @@
+"""Group level: tables -> fits (map, one bundle at a time) -> decisions, tables and page (reduce)."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from spectra_bids import __version__
+from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, FITS_1D, FITS_2D, SUMMARY, Column, sidecar
+from spectra_bids.dataset.grids import load_grid, stored_grids
+from spectra_bids.dataset.names import canonical, group_dir, model_dir, model_page, model_table
+from spectra_bids.dataset.outputs import read_table, sha256, write_bytes, write_json, write_parquet, write_table, write_text
+from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
+from spectra_bids.geometry.grid import Grid
+from spectra_bids.group.decide import Results, decide, level_column
+from spectra_bids.group.fit import fit_bundle
+from spectra_bids.group.model import GroupModel, make_model
+from spectra_bids.group.tables import Cohort, Dims, read_cohort
+from spectra_bids.models.smdl import to_smdl
+from spectra_bids.settings import GroupSettings, settings_hash
+
+log = logging.getLogger("spectra_bids")
+
+KINDS = ("stats", "blocks", "summary", "clusters")
+
+
+def run(settings: GroupSettings) -> int:
+    """Fit what is missing, correct over all, write tables and page; with `settings.bundles` the map step alone.
+
+    Returns
+    -------
+    int
+        Exit status 0; what goes wrong is raised.
+
+    """
+    out = settings.run.output_dir
+    cohorts = _cohorts(settings)
+    grids = _grids(out, cohorts, settings)
+    model = make_model(settings, next(iter(cohorts.values())).sessions)
+    wanted = _wanted(settings, list(grids))
+    if settings.run.dry_run:
+        return _plan(settings, model, cohorts, wanted)
+    fits = _fit_all(settings, model, cohorts, {n: grids[n] for n in wanted})
+    if settings.bundles:
+        log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
+        return 0
+    key = _reduce_key(settings, model, fits)
+    if not (settings.run.force or settings.run.reports_only) and _is_reduced(out, model, cohorts, key):
+        log.info("model %s was done already", model.name)
+        return 0
+    _write_shared(out, cohorts, model)
+    results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
+    from spectra_bids.group.page import write_page
+
+    page = write_page(settings, model, cohorts, grids, results)
+    _write_model(out, model, results, settings, key)
+    log.info("report: %s", page)
+    return 0
+
+
+def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
+    kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
+    cohorts = {d: read_cohort(settings.run.output_dir, d, settings.scalars) for d in kinds}
+    if len(cohorts) == 2:
+        one, two = (c.sessions[["participant_id", "session_id"]] for c in cohorts.values())
+        if not one.equals(two):
+            odd = sorted(set(one["participant_id"]).symmetric_difference(two["participant_id"]))
+            raise DatasetError(
+                f"1D and 2D profile tables are not of the same sessions: {', '.join(odd[:5]) or 'sessions differ'}",
+                "Run the participant level again for these",
+            )
+    return cohorts
+
+
+def _grids(out: Path, cohorts: Mapping[Dims, Cohort], settings: GroupSettings) -> dict[str, Grid]:
+    """Grids of the bundles in the tables.
+
+    Raises
+    ------
+    MissingInputError
+        If a bundle's grid is missing, unless --allow-partial.
+
+    """
+    stored = stored_grids(out)
+    bundles = next(iter(cohorts.values())).bundles
+    absent = [b for b in bundles if b not in stored]
+    if absent and not settings.allow_partial:
+        raise MissingInputError(
+            f"no grid in {out / 'atlas'} for: {', '.join(absent)}",
+            "Run the participant level again, or leave these bundles out with --allow-partial",
+        )
+    return {b: load_grid(out, stored[b][0], b) for b in bundles if b in stored}
+
+
+def _wanted(settings: GroupSettings, bundles: list[str]) -> list[str]:
+    if not settings.bundles:
+        return bundles
+    keys = {canonical(b): b for b in settings.bundles}
+    unknown = [given for key, given in keys.items() if key not in {canonical(b) for b in bundles}]
+    if unknown:
+        raise NothingSelectedError(f"--bundle {' '.join(unknown)}: not in the profile tables. They have: {', '.join(bundles)}")
+    return [b for b in bundles if canonical(b) in keys]
+
+
+def _fit_all(
+    settings: GroupSettings, model: GroupModel, cohorts: Mapping[Dims, Cohort], grids: Mapping[str, Grid]
+) -> dict[Dims, list[Path]]:
+    from tqdm import tqdm
+
+    paths: dict[Dims, list[Path]] = {d: [] for d in cohorts}
+    jobs = [(d, grid) for grid in grids.values() for d in cohorts]
+    for dims, grid in tqdm(jobs, desc="Models", unit="bundle", disable=None):
+        path, computed = fit_bundle(settings, model, cohorts[dims], grid)
+        log.debug("%s %s", path.name, "fitted" if computed else "was fitted already")
+        paths[dims].append(path)
+    return paths
+
+
+def _reduce_key(settings: GroupSettings, model: GroupModel, fits: Mapping[Dims, list[Path]]) -> str:
+    files = {p.name: sha256(p) for paths in fits.values() for p in paths}
+    procedure = (settings.stats_mode, settings.alpha, settings.adaptive, settings.alpha_block, settings.alpha_cell)
+    return settings_hash(files, procedure, model.dropped, settings.run.command, __version__)
+
+
+def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], key: str) -> bool:
+    tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in KINDS]  # type: ignore[arg-type]
+    if not (model_page(out, model.name).is_file() and all(t.is_file() for t in tables)):
+        return False
+    try:
+        return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
+    except (OSError, ValueError):
+        return False
+
+
+def _write_shared(out: Path, cohorts: Mapping[Dims, Cohort], model: GroupModel) -> None:
+    """Files of the whole cohort: parquet, and the pair of tables that AFQ tools read."""
+    from spectra_bids.report.methods import citation_bib, citation_md
+
+    for dims, cohort in cohorts.items():
+        write_parquet(group_dir(out) / f"desc-profile{dims}_tractometry.parquet", cohort.long())
+    if "1D" in cohorts:
+        long = cohorts["1D"].long()
+        afq = pd.DataFrame({"subjectID": long["participant_id"], "sessionID": long["session_id"]})
+        afq["tractID"], afq["nodeID"] = long["bundle"], long["s"]
+        _write_csv(group_dir(out) / "tract_profiles.csv", afq.join(long[list(cohorts["1D"].scalars)]))
+        _write_csv(group_dir(out) / "subjects.csv", model.table.rename(columns={"participant_id": "subjectID"}))
+    write_text(out / "logs" / "CITATION.md", citation_md())
+    write_text(out / "logs" / "CITATION.bib", citation_bib())
+
+
+def _write_csv(path: Path, table: pd.DataFrame) -> None:
+    write_bytes(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
+
+
+def _write_model(
+    out: Path, model: GroupModel, results: Mapping[Dims, Results], settings: GroupSettings, key: str
+) -> None:
+    """The model file, then sidecars, then tables: what is there is complete."""
+    write_json(
+        model_dir(out, model.name) / f"model-{model.name}_smdl.json", to_smdl(model.name, model.contrasts, model.design)
+    )
+    sweep = tuple(
+        Column(level_column(a), f"Rejected at the cell level {a:g} (exploratory)") for a in settings.alpha_cell[1:]
+    )
+    for dims, found in results.items():
+        columns = {
+            "stats": (*(FITS_1D if dims == "1D" else FITS_2D), *DECISIONS, *(sweep if settings.stats_mode == "hfdr" else ())),
+            "blocks": BLOCKS,
+            "summary": SUMMARY,
+            "clusters": CLUSTERS,
+        }
+        for kind in KINDS:
+            path = model_table(out, model.name, dims, kind)  # type: ignore[arg-type]
+            write_json(path.with_suffix(".json"), {"SettingsHash": key, **sidecar(columns[kind])})
+            write_table(path, getattr(found, kind))
+
+
+def _plan(settings: GroupSettings, model: GroupModel, cohorts: Mapping[Dims, Cohort], wanted: list[str]) -> int:
+    """Print what a run would do."""
+    design = model.design
+    print(f"Model {model.name}: {design.formula.text}")
+    print(f"{design.n} sessions of {len(np.unique(design.subjects))} subjects; columns {', '.join(design.columns)}")
+    for who, why in model.dropped:
+        print(f"  not in the model: {who} ({why})")
+    print(f"Tested: {', '.join(c.name for c in model.contrasts)}; {settings.stats_mode}")
+    for dims, cohort in cohorts.items():
+        cells = sum(len(cohort.columns_of(b)) for b in wanted)
+        print(f"{dims}: {len(wanted)} bundles, {cells} cells x {len(cohort.scalars)} scalars")
+    return 0

@@ -1,0 +1,195 @@
+"""The model of a group run: which sessions have which covariates, the design, what is tested."""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from spectra_bids.dataset.design_files import read_design
+from spectra_bids.errors import DesignError, MissingInputError, UsageError
+from spectra_bids.models.contrasts import (
+    Contrast,
+    ContrastSpec,
+    read_contrasts,
+    require_unique,
+    resolve_contrasts,
+    term_contrasts,
+)
+from spectra_bids.models.design import Design, build_design
+from spectra_bids.models.formula import parse_formula
+from spectra_bids.models.smdl import from_smdl
+from spectra_bids.settings import GroupSettings
+
+
+@dataclass(frozen=True, eq=False)
+class GroupModel:
+    """A model on a cohort.
+
+    Parameters
+    ----------
+    name : str
+    design : Design
+    contrasts : tuple of Contrast
+    table : DataFrame
+        Covariates of the sessions in the design, row by row as `design.X`.
+    sessions : (n,) int
+        Position in the cohort of each row of the design.
+    dropped : tuple of (who, why)
+        Sessions that are not in the design, and people without profiles.
+    notes : tuple of str
+        Decisions about columns and cells that a reader should know.
+
+    """
+
+    name: str
+    design: Design
+    contrasts: tuple[Contrast, ...]
+    table: pd.DataFrame
+    sessions: NDArray[np.int64]
+    dropped: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+
+
+def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
+    """The model for the sessions (participant_id, session_id) that have profiles.
+
+    Raises
+    ------
+    UsageError
+        If there is neither --formula nor --model: the message lists the columns.
+    DesignError, MissingInputError
+        Whatever is wrong with the table, the formula or a contrast.
+
+    """
+    table, notes = read_design(settings.run.bids_dir, settings.design)
+    formula_text, specs = _formula(settings, table)
+    formula = parse_formula(formula_text)
+    if formula.response != "value":
+        raise DesignError(
+            f"the left side of --formula must be 'value', which stands for each scalar in turn. Got {formula.response!r}",
+            f"Choose the scalar with --scalars {formula.response}",
+        )
+    joined, positions, unmatched = join_covariates(sessions, table, settings)
+    design = build_design(formula, joined)
+    if settings.contrasts:
+        contrasts = tuple(c for source in settings.contrasts for c in read_contrasts(source, design))
+    else:
+        contrasts = resolve_contrasts(specs, design) or term_contrasts(design)
+    require_unique(contrasts)
+    if not contrasts:
+        raise DesignError(f"the formula {formula.text!r} has no term to test beside the intercept", "Give a --contrast")
+    dropped = (*unmatched, *((row.label, f"{' and '.join(row.columns)} n/a") for row in design.dropped))
+    kept = joined.iloc[design.rows].reset_index(drop=True)
+    name = settings.model_name or default_name(formula.columns)
+    if not re.fullmatch(r"[A-Za-z0-9]+", name):
+        raise UsageError(f"--model-name takes letters and digits. Got {name!r}")
+    return GroupModel(name, design, contrasts, kept, positions[design.rows], dropped, notes)
+
+
+def default_name(columns: tuple[str, ...]) -> str:
+    """Model name made of the formula's columns: ("group", "age") -> groupAge; "model" without any."""
+    words = [re.sub(r"[^A-Za-z0-9]", "", c) for c in columns]
+    joined = "".join(w if i == 0 else w[:1].upper() + w[1:] for i, w in enumerate(w for w in words if w))
+    return joined[:60] or "model"
+
+
+def _formula(settings: GroupSettings, table: pd.DataFrame) -> tuple[str, tuple[ContrastSpec, ...]]:
+    if settings.formula:
+        return settings.formula, ()
+    if settings.model_file is not None:
+        return read_model_file(settings.model_file)
+    columns = [c for c in table.columns if c not in {"participant_id", "session_id"}]
+    raise UsageError(
+        f"the group level needs a model: --formula or --model. Columns to use: {', '.join(columns) or 'none'}",
+        f'For example: --formula "value ~ {" + ".join(columns[:3]) or "group"}"',
+    )
+
+
+def read_model_file(path: Path) -> tuple[str, tuple[ContrastSpec, ...]]:
+    """Formula and contrasts of a BIDS Stats Models file."""
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise MissingInputError(f"--model {path} does not exist") from error
+    except ValueError as error:
+        raise DesignError(f"--model {path} is not JSON: {error}") from error
+    if not isinstance(content, dict):
+        raise DesignError(f"--model {path} must hold a BIDS Stats Models object. Got a {type(content).__name__}")
+    return from_smdl(content)
+
+
+def join_covariates(
+    sessions: pd.DataFrame, table: pd.DataFrame, settings: GroupSettings
+) -> tuple[pd.DataFrame, NDArray[np.int64], tuple[tuple[str, str], ...]]:
+    """Covariates of every session that has some, its position in the cohort, and who could not be joined.
+
+    A session takes the row of its participant and session; where the table has no sessions, or the profiles have
+    none, that of its participant.
+    """
+    keyed = table.assign(session_id=table["session_id"] if "session_id" in table.columns else None)
+    where = {(p, s if isinstance(s, str) else None): i for i, (p, s) in enumerate(zip(keyed["participant_id"], keyed["session_id"], strict=True))}
+    alone = {p: i for (p, _), i in where.items() if (keyed["participant_id"] == p).sum() == 1}
+    rows, positions, dropped = [], [], []
+    source = settings.design.name if settings.design else "participants.tsv"
+    for k, (subject, session) in enumerate(zip(sessions["participant_id"], sessions["session_id"], strict=True)):
+        found = where.get((subject, session if isinstance(session, str) else None), where.get((subject, None)))
+        if found is None and not isinstance(session, str):
+            found = alone.get(subject)
+        if found is None:
+            label = f"{subject} {session}" if isinstance(session, str) else subject
+            dropped.append((label, f"not in {source}"))
+            continue
+        rows.append(found)
+        positions.append(k)
+    if not rows:
+        raise DesignError(
+            f"no subject of the profile tables is in {source}. Profiles: {', '.join(sessions['participant_id'].head(3))}; "
+            f"{source}: {', '.join(table['participant_id'].head(3))}",
+            "participant_id must be the same in both, with or without sub-",
+        )
+    without = sorted(set(table["participant_id"]) - set(sessions["participant_id"]))
+    joined = keyed.iloc[rows].reset_index(drop=True)
+    joined["session_id"] = sessions["session_id"].iloc[positions].to_numpy()
+    if joined["session_id"].isna().all():
+        joined = joined.drop(columns="session_id")
+    return joined, np.array(positions, dtype=np.int64), (*dropped, *((s, "no profile tables") for s in without))
+
+
+def absence_warnings(status: pd.DataFrame, table: pd.DataFrame, design: Design, alpha: float = 0.05) -> list[str]:
+    """Bundles that are absent more often in some levels of a factor than in others.
+
+    Parameters
+    ----------
+    status : (n, bundles) DataFrame
+        Status of each bundle in each row of the design.
+    table : DataFrame
+        Covariates, row by row.
+    design : Design
+    alpha : float
+        Level of the test (Fisher's exact for two levels, chi-squared for more), not corrected: a warning is cheap.
+
+    """
+    from scipy.stats import chi2_contingency, fisher_exact
+
+    found = []
+    for factor in design.factors:
+        for bundle in status.columns:
+            absent = status[bundle].isin(["no_bundle", "few_streamlines", "qc_fail"]).to_numpy()
+            if not absent.any():
+                continue
+            counts = np.array([[np.sum(absent & (factor.codes == k)), np.sum(~absent & (factor.codes == k))]
+                               for k in range(len(factor.levels))])  # fmt: skip
+            p = fisher_exact(counts)[1] if len(counts) == 2 else chi2_contingency(counts + 1e-12)[1]
+            if p < alpha:
+                shares = ", ".join(f"{name} {a} of {a + b}" for name, (a, b) in zip(factor.levels, counts, strict=True))
+                found.append(
+                    f"{bundle} is absent unequally between levels of {factor.name} ({shares}; p = {p:.2g}): "
+                    "its results may be biased towards those in whom it was found"
+                )
+    return found

@@ -15,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
 HERE = Path(__file__).resolve().parent
 PEERS = Path(os.environ.get("SPECTRA_BIDS_BENCH_DIR", HERE.parent / ".benchmarks"))
@@ -98,17 +99,26 @@ def main():
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         results = measure(options, Path(folder))
-    ours = {name.split()[-1]: r["seconds"] / r["cells"] for name, r in results if name.startswith("spectra_bids")}
-    print(f"\n{len(os.sched_getaffinity(0))} cores, load {os.getloadavg()[0]:.1f}; 60k = seconds for 60,000 cells")
-    heads = ("cells", "seconds", "ms/cell", "60k", "ratio", "peak MB", "data MB")
-    print(f"{'':36s}" + "".join(f"{head:>10s}" for head in heads))
+    print_machine()
+    ours = {name.split()[-1]: median(r["cpu"]) / r["cells"] for name, r in results if name.startswith("spectra_bids")}
+    heads = ("cells", "wall, s", "(min", "max)", "CPU, s", "CPU 60k", "ratio", "peak MB", "data MB")
+    print(f"{'':36s}" + "".join(f"{head:>9s}" for head in heads))
     for name, r in results:
-        each = r["seconds"] / r["cells"]
+        each = median(r["cpu"]) / r["cells"]
         base = ours.get(name.split()[-1], float("nan"))
         print(
-            f"{name:36s}{r['cells']:10d}{r['seconds']:10.2f}{each * 1e3:10.3f}{each * 60000:10.1f}{each / base:10.1f}"
-            f"{r['peak_mb']:10.0f}{r['data_mb']:10.0f}"
+            f"{name:36s}{r['cells']:9d}{median(r['wall']):9.2f}{min(r['wall']):9.2f}{max(r['wall']):9.2f}"
+            f"{median(r['cpu']):9.2f}{each * 60000:9.1f}{each / base:9.1f}{r['peak_mb']:9.0f}{r['data_mb']:9.0f}"
         )
+    print("ratio: CPU seconds per cell over ours; CPU 60k: CPU seconds for 60,000 cells, scaled where fewer were run")
+
+
+def print_machine():
+    """Cores and load; a warning where wall times cannot be trusted."""
+    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
+    print(f"\n{cores} cores, load {load:.1f}")
+    if load > cores + 0.5:
+        print("the machine is busy with other work: compare CPU seconds, not wall seconds")
 
 
 if __name__ == "__main__":

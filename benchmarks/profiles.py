@@ -1,6 +1,6 @@
 """Benchmark of profiles alone beside DIPY's buan_profile and pyAFQ, all in one run.
 
-    python benchmarks/profiles.py [--repeats 3]
+    python benchmarks/profiles.py [--repeats 5]
 
 19 bundles x 1000 streamlines of real-mni, 1 and 4 maps. Ours are 1D and 2D together, on grids of about 5 mm; theirs are
 1D, with 30 (buan_profile) and 100 nodes (pyAFQ). Every program runs in a process of its own, one after the other; files
@@ -14,8 +14,9 @@ import os
 import sys
 import tempfile
 from pathlib import Path
+from statistics import median
 
-from engine import HERE, peer, run
+from engine import HERE, peer, print_machine, run
 
 #: Bundles of real-mni, and the atlas bundle of each.
 ATLAS = {
@@ -56,7 +57,7 @@ def write_task(data, folder, repeats):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=5)
     options = parser.parse_args()
     data = Path(os.environ.get("SPECTRA_BIDS_TEST_DATA") or HERE.parent.parent / "shared" / "data")
     if not (data / "real-mni").is_dir():
@@ -72,13 +73,17 @@ def main():
             results.append(("pyAFQ, 100 nodes, 1D", run([python, "profiles_pyafq.py", task])))
     results = [(name, result) for name, result in results if result]
     ours = dict(results).get("spectra_bids, 1D + 2D")
-    cores, load = len(os.sched_getaffinity(0)), os.getloadavg()[0]
-    print(f"\n{cores} cores, load {load:.1f}; 19 bundles, median of {options.repeats}")
-    heads = ("1 map, s", "ratio", "4 maps, s", "ratio", "peak MB")
-    print(f"{'':34s}" + "".join(f"{head:>11s}" for head in heads))
-    for name, r in results:
-        one, four = (r[k] / ours[k] if ours else float("nan") for k in ("seconds_1", "seconds_4"))
-        print(f"{name:34s}{r['seconds_1']:11.2f}{one:11.1f}{r['seconds_4']:11.2f}{four:11.1f}{r['peak_mb']:11.0f}")
+    print_machine()
+    print(f"19 bundles, medians of {options.repeats}; ratio: CPU seconds over ours")
+    for key, title in (("one", "1 map"), ("four", "4 maps")):
+        heads = ("wall, s", "(min", "max)", "CPU, s", "ratio", "peak MB")
+        print(f"{title:34s}" + "".join(f"{head:>9s}" for head in heads))
+        for name, r in results:
+            wall, cpu = r[key]["wall"], median(r[key]["cpu"])
+            ratio = cpu / median(ours[key]["cpu"]) if ours else float("nan")
+            print(
+                f"{name:34s}{median(wall):9.2f}{min(wall):9.2f}{max(wall):9.2f}{cpu:9.2f}{ratio:9.1f}{r['peak_mb']:9.0f}"
+            )
     if ours:
         print(f"once per atlas, not counted above: 19 grids in {ours['grids']:.1f} s")
 

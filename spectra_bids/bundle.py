@@ -23,6 +23,7 @@ class Bundle:
         All points of all streamlines, one streamline after the other.
     offsets : (S + 1,) int64
         Streamline i is `points[offsets[i]:offsets[i + 1]]`.
+
     """
 
     points: NDArray[np.float32]
@@ -101,6 +102,7 @@ class Volume:
         Values at voxel centres; NaN where not measured.
     affine : (4, 4) float64
         Voxel indices -> mm RAS+.
+
     """
 
     data: NDArray[np.floating]

@@ -42,6 +42,7 @@ def bh_adjust(p: F) -> F:
     >>> import numpy as np
     >>> bh_adjust(np.array([0.01, 0.02, 0.9, np.nan]))
     array([0.03, 0.03, 0.9 ,  nan])
+
     """
     p = np.asarray(p, np.float64)
     out = np.full(p.shape, np.nan)
@@ -61,6 +62,7 @@ def bky_reject(p: F, alpha: float) -> tuple[Bool, F]:
     rejected : (N,) bool
     q : (N,) float
         BH adjusted p times the estimated share of true nulls times 1 + alpha: q <= alpha exactly where rejected.
+
     """
     adjusted = bh_adjust(p)
     m = int(np.isfinite(adjusted).sum())
@@ -111,6 +113,7 @@ def hierarchical_fdr(
     >>> found = hierarchical_fdr(np.array([0.001, 0.004, 0.8, 0.9]), np.array(["A", "A", "B", "B"]))
     >>> found.selected.tolist(), found.q.tolist()
     ([True, False], [0.004, 0.008, nan, nan])
+
     """
     p = np.asarray(p, np.float64)
     levels = np.atleast_1d(np.asarray(alpha_cell, np.float64))

@@ -152,6 +152,7 @@ def profile(
     ------
     ValueError
         If rec and org differ in their number of streamlines, or there is no map.
+
     """
     if not volumes:
         raise ValueError("profile needs at least one scalar map")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -32,7 +33,7 @@ ARCUATE = (
     "lh.af",
 )
 
-#: Programs' own lists, one row per tract: pyAFQ 3, TractSeg, HCP842/RecoBundles, DSI Studio. Empty: it has no such tract.
+#: One row per tract: pyAFQ 3, TractSeg, HCP842/RecoBundles, DSI Studio. Empty: the program has no such tract.
 DIALECTS = """
 LeftAnteriorThalamic|ATR_left||ProjectionBasalGanglia_ThalamicRadiationL_Anterior
 LeftPosteriorArcuate|||
@@ -62,7 +63,18 @@ CallosumMotor|CC_4|CCMid|Commissure_CorpusCallosum_Body
 ||STT_L|
 """.strip().splitlines()
 
-TRACTSEG = ["AF_left", "AF_right", "ATR_left", "ATR_right", "CA", "CC_1", "CC_2", "CC_3", "CC_4", "CC_5", "CC_6", "CC_7", "CG_left", "CG_right", "CST_left", "CST_right", "MLF_left", "MLF_right", "FPT_left", "FPT_right", "FX_left", "FX_right", "ICP_left", "ICP_right", "IFO_left", "IFO_right", "ILF_left", "ILF_right", "MCP", "OR_left", "OR_right", "POPT_left", "POPT_right", "SCP_left", "SCP_right", "SLF_I_left", "SLF_I_right", "SLF_II_left", "SLF_II_right", "SLF_III_left", "SLF_III_right", "STR_left", "STR_right", "UF_left", "UF_right", "CC", "T_PREF_left", "T_PREF_right", "T_PREM_left", "T_PREM_right", "T_PREC_left", "T_PREC_right", "T_POSTC_left", "T_POSTC_right", "T_PAR_left", "T_PAR_right", "T_OCC_left", "T_OCC_right", "ST_FO_left", "ST_FO_right", "ST_PREF_left", "ST_PREF_right", "ST_PREM_left", "ST_PREM_right", "ST_PREC_left", "ST_PREC_right", "ST_POSTC_left", "ST_POSTC_right", "ST_PAR_left", "ST_PAR_right", "ST_OCC_left", "ST_OCC_right"]
+TRACTSEG = re.findall(
+    r"\w+",
+    """
+    AF_left AF_right ATR_left ATR_right CA CC_1 CC_2 CC_3 CC_4 CC_5 CC_6 CC_7 CG_left CG_right CST_left CST_right
+    MLF_left MLF_right FPT_left FPT_right FX_left FX_right ICP_left ICP_right IFO_left IFO_right ILF_left ILF_right
+    MCP OR_left OR_right POPT_left POPT_right SCP_left SCP_right SLF_I_left SLF_I_right SLF_II_left SLF_II_right
+    SLF_III_left SLF_III_right STR_left STR_right UF_left UF_right CC T_PREF_left T_PREF_right T_PREM_left
+    T_PREM_right T_PREC_left T_PREC_right T_POSTC_left T_POSTC_right T_PAR_left T_PAR_right T_OCC_left T_OCC_right
+    ST_FO_left ST_FO_right ST_PREF_left ST_PREF_right ST_PREM_left ST_PREM_right ST_PREC_left ST_PREC_right
+    ST_POSTC_left ST_POSTC_right ST_PAR_left ST_PAR_right ST_OCC_left ST_OCC_right
+    """,
+)
 
 
 @pytest.mark.parametrize("value", ["", "..", "a/b", "a_b", "a-b", "a b", "/etc", "a\n", "é"])

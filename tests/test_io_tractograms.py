@@ -33,6 +33,13 @@ def test_a_missing_file_is_a_missing_input(tmp_path: Path) -> None:
         read_bundle(tmp_path / "a.trk")
 
 
+def test_a_link_without_its_content_says_how_to_fetch_it(tmp_path: Path) -> None:
+    (tmp_path / "a.trk").symlink_to(tmp_path / "annex" / "key")
+    with pytest.raises(MissingInputError) as caught:
+        read_bundle(tmp_path / "a.trk")
+    assert "datalad get" in caught.value.hint
+
+
 @pytest.mark.parametrize("extension", ["trk", "tck", "trk.gz", "tck.gz", "tt.gz", "trx"])
 def test_an_empty_file_is_named(tmp_path: Path, extension: str) -> None:
     path = tmp_path / f"a.{extension}"

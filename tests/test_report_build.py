@@ -140,9 +140,10 @@ def group(name: Any = str, found: bool = True, mode: Any = "hfdr", random: bool 
     coverage.iloc[0, 1] = "no_bundle"
     return GroupPage(
         name("m1"), name("value ~ group + age + (1|site)"),
-        (ContrastItem(contrast, name("patient - control"), name("group")),), design, settings, stats, blocks, summary, clusters, profiles,
-        dict.fromkeys(bundles, ("P", "A")),
-        dict.fromkeys(bundles, ("L", "R")), {scalar: ""}, coverage, name("MNI152"), {"Atlas": name("HCP1065")},
+        (ContrastItem(contrast, name("patient - control"), name("group")),),
+        design, settings, stats, blocks, summary, clusters, profiles,
+        dict.fromkeys(bundles, ("P", "A")), dict.fromkeys(bundles, ("L", "R")),
+        {scalar: ""}, coverage, name("MNI152"), {"Atlas": name("HCP1065")},
         name("spectra-bids in out group --formula 'y ~ x'"), (Notice("warning", name("Take care")),),
     )  # fmt: skip
 

@@ -7,8 +7,8 @@ Y <- as.matrix(read.csv(args[2]))
 formula <- as.formula(paste("y ~", paste(setdiff(names(rows), "site"), collapse = " + "), "+ (1|site)"))
 fit <- function(k) { rows$y <- Y[, k]; coef(summary(suppressMessages(lmer(formula, rows))))[, "Pr(>|t|)"] }
 invisible(fit(1))
-seconds <- system.time(p <- t(sapply(seq_len(ncol(Y)), fit)))[["elapsed"]]
+took <- system.time(p <- t(sapply(seq_len(ncol(Y)), fit)))
 write.table(p, args[3], sep = ",", row.names = FALSE, col.names = FALSE)
 peak <- as.numeric(sub("\\D+(\\d+).*", "\\1", grep("VmHWM", readLines("/proc/self/status"), value = TRUE))) / 1e3
-cat(sprintf('RESULT {"cells": %d, "seconds": %.6f, "fitted": %d, "data_mb": %.1f, "peak_mb": %.1f}\n',
-            ncol(Y), seconds, ncol(Y), object.size(Y) / 1e6, peak))
+cat(sprintf('RESULT {"cells": %d, "wall": [%.6f], "cpu": [%.6f], "fitted": %d, "data_mb": %.1f, "peak_mb": %.1f}\n',
+            ncol(Y), took[["elapsed"]], took[["user.self"]] + took[["sys.self"]], ncol(Y), object.size(Y) / 1e6, peak))

@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 import numpy as np
-from task import report
+from task import report, timed
 
 from spectra_bids import Volume, build_grid, profile, read_bundle, read_volume
 
@@ -25,13 +25,11 @@ grid_seconds = time.perf_counter() - start
 
 
 def profiles(n_maps):
-    """Seconds for all bundles, 1D and 2D."""
+    """All bundles, 1D and 2D."""
     some = dict(list(volumes.items())[:n_maps])
-    start = time.perf_counter()
     for bundle, grid in zip(subject, grids, strict=True):
         profile(bundle, grid, some)
-    return time.perf_counter() - start
 
 
-seconds = {n: float(np.median([profiles(n) for _ in range(task["repeats"])])) for n in (1, 4)}
-report(seconds_1=seconds[1], seconds_4=seconds[4], grids=grid_seconds)
+one, four = (timed(lambda n=n: profiles(n), task["repeats"]) for n in (1, 4))
+report(one=one, four=four, grids=grid_seconds)

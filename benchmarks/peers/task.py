@@ -5,6 +5,7 @@ The same seed makes the same numbers in every program's environment.
 
 import json
 import resource
+import time
 
 import numpy as np
 
@@ -31,6 +32,17 @@ def values(n_cells, missing=0.0):
         stop = min(n_cells, start + 1000)
         y[:, start:stop] = block[:, : stop - start]
     return y
+
+
+def timed(work, repeats):
+    """Wall and CPU seconds of every repetition. CPU (all threads) hardly depends on what else the machine does."""
+    wall, cpu = [], []
+    for _ in range(repeats):
+        start, busy = time.perf_counter(), time.process_time()
+        work()
+        wall.append(time.perf_counter() - start)
+        cpu.append(time.process_time() - busy)
+    return {"wall": wall, "cpu": cpu}
 
 
 def report(**numbers):

@@ -59,54 +59,127 @@ class _ExecSpec(argparse.Action):
 
 
 def _selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--participant-label", "--participant_label", nargs="+", default=[], metavar="LABEL",
-                       help="subjects, with or without sub-")  # fmt: skip
-    group.add_argument("--session-label", "--session-id", "--session_label", nargs="+", default=[], metavar="LABEL",
-                       help="sessions, with or without ses-")  # fmt: skip
-    group.add_argument("--bids-filter-file", type=Path, metavar="JSON",
-                       help='entities of inputs: {"bundle": {...}, "scalar": {...}, "xfm": {...}}; null = absent, "*" = any')  # fmt: skip
-    group.add_argument("-d", "--derivatives", nargs="+", default=[], metavar="NAME=PATH",
-                       help="data sets that hold bundles, scalar maps, transforms; default BIDS_DIR/derivatives/*")  # fmt: skip
-    group.add_argument("--scalars", nargs="+", default=["*"], metavar="NAME",
-                       help='scalar maps by parameter (fa) or full name (dki_fa); "*" = all (default)')  # fmt: skip
-    group.add_argument("--bundle", nargs="+", default=[], metavar="NAME",
-                       help="bundles in any spelling; at group level fit only these (map step)")  # fmt: skip
+    group.add_argument(
+        "--participant-label",
+        "--participant_label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="subjects, with or without sub-",
+    )
+    group.add_argument(
+        "--session-label",
+        "--session-id",
+        "--session_label",
+        nargs="+",
+        default=[],
+        metavar="LABEL",
+        help="sessions, with or without ses-",
+    )
+    group.add_argument(
+        "--bids-filter-file",
+        type=Path,
+        metavar="JSON",
+        help='entities of inputs: {"bundle": {...}, "scalar": {...}, "xfm": {...}}; null = absent, "*" = any',
+    )
+    group.add_argument(
+        "-d",
+        "--derivatives",
+        nargs="+",
+        default=[],
+        metavar="NAME=PATH",
+        help="data sets that hold bundles, scalar maps, transforms; default BIDS_DIR/derivatives/*",
+    )
+    group.add_argument(
+        "--scalars",
+        nargs="+",
+        default=["*"],
+        metavar="NAME",
+        help='scalar maps by parameter (fa) or full name (dki_fa); "*" = all (default)',
+    )
+    group.add_argument(
+        "--bundle",
+        nargs="+",
+        default=[],
+        metavar="NAME",
+        help="bundles in any spelling; at group level fit only these (map step)",
+    )
     group.add_argument("--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
-    group.add_argument("--skip-bids-validation", action="store_true",
-                       help="accepted for BIDS-Apps; inputs are checked file by file as they are used")  # fmt: skip
+    group.add_argument(
+        "--skip-bids-validation",
+        action="store_true",
+        help="accepted for BIDS-Apps; inputs are checked file by file as they are used",
+    )
 
 
 def _profiles(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--atlas", metavar="PATH", help="atlas directory; default $SPECTRA_BIDS_ATLAS")
-    group.add_argument("--registration", choices=("auto", "none", "xfm", "slr"), default="auto",
-                       help="how bundles reach atlas space (default auto: none, else transform, else streamlines)")  # fmt: skip
-    group.add_argument("--min-streamlines", type=int, default=20, metavar="N", help="fewest streamlines of a bundle (20)")
+    group.add_argument(
+        "--registration",
+        choices=("auto", "none", "xfm", "slr"),
+        default="auto",
+        help="how bundles reach atlas space (default auto: none, else transform, else streamlines)",
+    )
+    group.add_argument(
+        "--min-streamlines", type=int, default=20, metavar="N", help="fewest streamlines of a bundle (20)"
+    )
     group.add_argument("--min-points", type=int, default=5, metavar="N", help="fewest points of a cell (5)")
-    group.add_argument("-s", dest="s_len", type=float, default=5.0, metavar="MM", help="node spacing along the tract (5)")
+    group.add_argument(
+        "-s", dest="s_len", type=float, default=5.0, metavar="MM", help="node spacing along the tract (5)"
+    )
     group.add_argument("-r", dest="r_len", type=float, default=5.0, metavar="MM", help="radial bin width (5)")
     group.add_argument("--ns", type=int, metavar="N", help="number of nodes instead of -s")
     group.add_argument("--nr", type=int, metavar="N", help="number of radial bins instead of -r")
-    group.add_argument("--robust", choices=("linear", "spline", "none"), default="linear",
-                       help="how the centroid's ends are prolonged (linear)")  # fmt: skip
-    group.add_argument("--radial", choices=("signed", "distance"), default="signed",
-                       help="signed coordinate across the bundle, or distance to its core (signed)")  # fmt: skip
+    group.add_argument(
+        "--robust",
+        choices=("linear", "spline", "none"),
+        default="linear",
+        help="how the centroid's ends are prolonged (linear)",
+    )
+    group.add_argument(
+        "--radial",
+        choices=("signed", "distance"),
+        default="signed",
+        help="signed coordinate across the bundle, or distance to its core (signed)",
+    )
 
 
 def _group(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--formula", default="", metavar="TEXT", help='such as "value ~ group + age + sex + (1|site)"')
     group.add_argument("--model", type=Path, metavar="JSON", help="BIDS Stats Models file, instead of --formula")
     group.add_argument("--model-name", default="", metavar="NAME", help="letters and digits; default from the formula")
-    group.add_argument("--contrast", nargs="+", default=[], metavar="TEXT|FILE",
-                       help='"patient_vs_control: group[patient]=1 group[control]=-1", or a TSV, CSV or JSON file')  # fmt: skip
-    group.add_argument("--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv")
+    group.add_argument(
+        "--contrast",
+        nargs="+",
+        default=[],
+        metavar="TEXT|FILE",
+        help='"patient_vs_control: group[patient]=1 group[control]=-1", or a TSV, CSV or JSON file',
+    )
+    group.add_argument(
+        "--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv"
+    )
     group.add_argument("--profile", choices=("1D", "2D", "both"), default="both", help="which profiles to test (both)")
-    group.add_argument("--stats-mode", "--stats_mode", choices=("hfdr", "fdr"), default="hfdr",
-                       help="hierarchical FDR over bundles and cells, or plain FDR over cells (hfdr)")  # fmt: skip
+    group.add_argument(
+        "--stats-mode",
+        "--stats_mode",
+        choices=("hfdr", "fdr"),
+        default="hfdr",
+        help="hierarchical FDR over bundles and cells, or plain FDR over cells (hfdr)",
+    )
     group.add_argument("--alpha", type=float, default=0.05, help="level of fdr (0.05)")
     group.add_argument("--adaptive", action="store_true", help="fdr: two-stage adaptive procedure (BKY)")
-    group.add_argument("--alpha-block", "--alpha_block", type=float, default=0.05, help="hfdr: level over bundles (0.05)")
-    group.add_argument("--alpha-cell", "--alpha_cell", type=float, nargs="+", default=[0.05], metavar="ALPHA",
-                       help="hfdr: level over cells; the first is confirmatory, others exploratory (0.05)")  # fmt: skip
+    group.add_argument(
+        "--alpha-block", "--alpha_block", type=float, default=0.05, help="hfdr: level over bundles (0.05)"
+    )
+    group.add_argument(
+        "--alpha-cell",
+        "--alpha_cell",
+        type=float,
+        nargs="+",
+        default=[0.05],
+        metavar="ALPHA",
+        help="hfdr: level over cells; the first is confirmatory, others exploratory (0.05)",
+    )
     group.add_argument("--min-subjects", type=int, metavar="N", help="fewest subjects of a cell (max(10, p + 5))")
     group.add_argument("--allow-partial", action="store_true", help="go on where bundles cannot be had")
 
@@ -120,7 +193,9 @@ def _running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--reports-only", action="store_true", help="make the pages anew from the tables that are there")
     group.add_argument("--dry-run", action="store_true", help="say what would be done")
     group.add_argument("--force", action="store_true", help="compute anew what is done already")
-    group.add_argument("--config-file", type=Path, metavar="TOML", help="options from a file, as logs/*/run.toml holds them")
+    group.add_argument(
+        "--config-file", type=Path, metavar="TOML", help="options from a file, as logs/*/run.toml holds them"
+    )
     group.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of streamline registration (0)")
     group.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv even more")
 
@@ -148,8 +223,10 @@ def _config(path: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
     known = {a.dest: a for a in parser._actions}
     unknown = sorted(set(content) - set(known))
     if unknown:
-        raise UsageError(f"--config-file {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}")
-    return {k: known[k].type(v) if known[k].type is Path and v is not None else v for k, v in content.items()}  # type: ignore[operator]
+        raise UsageError(
+            f"--config-file {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}"
+        )
+    return {k: Path(str(v)) if known[k].type is Path else v for k, v in content.items()}
 
 
 def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid: str) -> RunSettings:
@@ -158,7 +235,9 @@ def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid
     if not bids.is_dir():
         raise MissingInputError(f"BIDS_DIR {bids} is not a folder")
     if out.resolve() == bids.resolve():
-        raise UsageError(f"OUTPUT_DIR must not be BIDS_DIR. Got {out} for both", "Use BIDS_DIR/derivatives/spectra_bids")
+        raise UsageError(
+            f"OUTPUT_DIR must not be BIDS_DIR. Got {out} for both", "Use BIDS_DIR/derivatives/spectra_bids"
+        )
     if out.exists() and not out.is_dir():
         raise OutputError(f"OUTPUT_DIR {out} is a file, expected a folder or nothing")
     if options.work_dir is not None and options.work_dir.resolve().is_relative_to(bids.resolve()):

@@ -35,7 +35,9 @@ def guarded(job: Callable[[], int]) -> int:
         return 130
     except OSError as error:
         if error.errno in _PASSING:
-            _say(f"{error.filename or 'the disk'}: {error.strerror}", "Free some space, then run the same command again")
+            _say(
+                f"{error.filename or 'the disk'}: {error.strerror}", "Free some space, then run the same command again"
+            )
             return TemporaryError.exit_status
         traceback.print_exc()
         return SpectraError.exit_status

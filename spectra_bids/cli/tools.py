@@ -44,7 +44,9 @@ def atlas(arguments: Sequence[str]) -> int:
     if options.verb == "build":
         from spectra_bids.atlas_build import build_atlas
 
-        build_atlas(options.derivatives, options.out, options.streamlines, options.space, options.name, options.random_seed)
+        build_atlas(
+            options.derivatives, options.out, options.streamlines, options.space, options.name, options.random_seed
+        )
         return 0
     from spectra_bids.dataset.atlas_store import atlas_home, fetch_atlas
 

@@ -74,7 +74,10 @@ def fetch_atlas(source: str, name: str, sha256: str = "") -> tuple[Path, Atlas]:
             raise AtlasError(f"{source} has SHA-256 {found}, expected {sha256}", "The file was changed or cut short")
         unpacked = Path(folder) / "unpacked"
         try:
-            shutil.unpack_archive(archive, unpacked, **({} if archive.suffix == ".zip" else {"filter": "data"}))
+            if archive.suffix == ".zip":  # members that would leave the folder are skipped by shutil
+                shutil.unpack_archive(archive, unpacked)
+            else:
+                shutil.unpack_archive(archive, unpacked, filter="data")
         except (ValueError, OSError, EOFError, shutil.ReadError) as error:
             raise AtlasError(f"{source} cannot be unpacked: {error}", "Expected a .zip, .tar or .tar.gz") from error
         described = sorted(unpacked.rglob("atlas.json"))

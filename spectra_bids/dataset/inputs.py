@@ -79,8 +79,11 @@ def discover_derivatives(settings: RunSettings) -> tuple[tuple[str, Path], ...]:
     if not bids_dir.is_dir():
         raise MissingInputError(f"There is no folder {bids_dir}")
     found: list[tuple[str, Path]] = []
-    for name, given in settings.derivatives:
-        path = _absolute(given)
+    given = dict(settings.derivatives)
+    if len(given) < len(settings.derivatives):
+        raise UsageError(f"-d must give data sets different names. Got {', '.join(n for n, _ in settings.derivatives)}")
+    for name, folder in given.items():
+        path = _absolute(folder)
         if not path.is_dir():
             raise MissingInputError(f"There is no folder {path}, which -d names {name!r}")
         found.append((name, path))

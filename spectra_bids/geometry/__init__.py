@@ -1,0 +1,1 @@
+"""Grids, sampling and registration: arrays in, arrays out."""

@@ -62,6 +62,7 @@ def best_angles(explained: NDArray[np.float64], max_shift: int) -> NDArray[np.in
     Returns
     -------
     (ns,) int
+
     """
     ns, n = explained.shape
     total = explained[0]
@@ -99,6 +100,7 @@ def radial_axes(
         Unit vectors; one global sign, such that the component with the largest mean magnitude is positive on average.
     anisotropy : (ns,)
         λ1 / (λ1 + λ2) of the smoothed cross-section; 0.5 where there is none.
+
     """
     ns = len(nodes)
     normal, binormal = rotation_minimising_frame(nodes)

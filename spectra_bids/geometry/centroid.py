@@ -63,6 +63,7 @@ def flip_invariant_mean(lines: NDArray[np.float64], max_iter: int = 20) -> NDArr
     ----------
     lines : (S, n, 3) float, mm
         Streamlines with equal numbers of points.
+
     """
     length = np.linalg.norm(np.diff(lines, axis=1), axis=2).sum(axis=1)
     mean = lines[np.argsort(length, kind="stable")[len(length) // 2]]
@@ -79,7 +80,7 @@ def flip_invariant_mean(lines: NDArray[np.float64], max_iter: int = 20) -> NDArr
 
 def arc_length(curve: NDArray[np.float64]) -> NDArray[np.float64]:
     """Arc length of each point of one curve, (n,) mm."""
-    return np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))]
+    return np.asarray(np.r_[0.0, np.cumsum(np.linalg.norm(np.diff(curve, axis=0), axis=1))])
 
 
 def resample_curve(curve: NDArray[np.float64], n: int) -> NDArray[np.float64]:
@@ -106,7 +107,7 @@ def _extend(curve: NDArray[np.float64], step: float, robust: str) -> NDArray[np.
         # Few knots: an interpolating cubic through 100 points extrapolates the noise of the last three.
         knots = resample_curve(curve, 10)
         spline = CubicSpline(np.linspace(0.0, arc[-1], 10), knots, bc_type="natural")
-        return np.concatenate([spline(-distance[::-1]), curve, spline(arc[-1] + distance)])
+        return np.asarray(np.concatenate([spline(-distance[::-1]), curve, spline(arc[-1] + distance)]))
     reach = max(1, len(curve) // 20)
     low, high = curve[0] - curve[reach], curve[-1] - curve[-1 - reach]
     low, high = low / np.linalg.norm(low), high / np.linalg.norm(high)

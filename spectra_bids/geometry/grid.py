@@ -58,6 +58,7 @@ class Grid:
         Letters (L/R, P/A, I/S) of the low and high end of s, and of the negative and positive side of r.
     robust, radial : str
         The extension that was used, after any fall-back, and the kind of radial coordinate.
+
     """
 
     bundle: str
@@ -240,6 +241,7 @@ def build_grid(
     ------
     ValueError
         If the bundle has no streamline with two distinct points.
+
     """
     bundle = bundle.take((bundle.counts > 1) & (bundle.lengths > 0))
     if bundle.n_streamlines == 0:

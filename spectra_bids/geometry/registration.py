@@ -40,6 +40,7 @@ def streamline_registration(
     ------
     ValueError
         If either side has no streamlines.
+
     """
     from dipy.align.streamlinear import slr_with_qbx
     from dipy.tracking.streamline import Streamlines
@@ -82,7 +83,8 @@ def session_quantiles(
     weights = np.concatenate([np.full(len(d), n / max(1, len(d))) for d, n in zip(distances, sizes, strict=True)])
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()
-    return tuple(float(values[order][min(np.searchsorted(reached, share), len(values) - 1)]) for share in shares)
+    at = np.minimum(np.searchsorted(reached, shares), len(values) - 1)
+    return tuple(values[order][at].tolist())
 
 
 def distance_flag(bundle_median: float, session_median: float) -> str:

@@ -40,7 +40,7 @@ class Interpolator:
         ijk = voxel_coordinates(points, affine)
         top = np.array(shape) - 1
         # Coordinates come through a matrix inverse: allow its rounding at the border voxels' centres.
-        inside = ((ijk >= -1e-6) & (ijk <= top + 1e-6)).all(axis=1)
+        inside = np.asarray(((ijk >= -1e-6) & (ijk <= top + 1e-6)).all(axis=1))
         if not inside.all():
             ijk = ijk[inside]
         ijk = np.clip(ijk, 0, top)
@@ -103,12 +103,13 @@ def sample_nearest(volume: Volume, points: NDArray[np.floating]) -> NDArray[np.f
 
 
 def pair(rec: Bundle, org: Bundle) -> tuple[Bundle, Bundle, bool]:
-    """rec and org with points that correspond one to one, and whether they had to be resampled for it.
+    """Rec and org with points that correspond one to one, and whether they had to be resampled for it.
 
     Raises
     ------
     ValueError
         If the numbers of streamlines differ.
+
     """
     if rec.n_streamlines != org.n_streamlines:
         raise ValueError(f"rec has {rec.n_streamlines} streamlines, org has {org.n_streamlines}: they must be the same")
@@ -118,7 +119,7 @@ def pair(rec: Bundle, org: Bundle) -> tuple[Bundle, Bundle, bool]:
 
 
 def refine(rec: Bundle, org: Bundle, step: float) -> tuple[Bundle, Bundle, bool]:
-    """rec and org at steps of at most `step` mm of org, and whether that changed anything.
+    """Rec and org at steps of at most `step` mm of org, and whether that changed anything.
 
     New points divide every segment of org evenly and the same segment of rec likewise, so that they go on
     corresponding one to one. Nothing is done where the median step is at most `step` already.

@@ -14,14 +14,24 @@ from spectra_bids import __version__
 from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, FITS_1D, FITS_2D, SUMMARY, Column, sidecar
 from spectra_bids.dataset.grids import load_grid, stored_grids
 from spectra_bids.dataset.names import canonical, group_dir, model_dir, model_page, model_table
-from spectra_bids.dataset.outputs import read_table, sha256, write_bytes, write_json, write_parquet, write_table, write_text
+from spectra_bids.dataset.outputs import (
+    read_table,
+    sha256,
+    write_bytes,
+    write_json,
+    write_parquet,
+    write_table,
+    write_text,
+)
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.decide import Results, decide, level_column
 from spectra_bids.group.fit import fit_bundle
 from spectra_bids.group.model import GroupModel, make_model
+from spectra_bids.group.page import group_command, write_page
 from spectra_bids.group.tables import Cohort, Dims, read_cohort
 from spectra_bids.models.smdl import to_smdl
+from spectra_bids.report.methods import citation_bib, citation_md
 from spectra_bids.settings import GroupSettings, settings_hash
 
 log = logging.getLogger("spectra_bids")
@@ -39,10 +49,12 @@ def run(settings: GroupSettings) -> int:
 
     """
     out = settings.run.output_dir
-    cohorts = _cohorts(settings)
+    whole = _cohorts(settings)
+    absent = next(iter(whole.values())).absent
+    cohorts = {d: c.without(absent) for d, c in whole.items()}
     grids = _grids(out, cohorts, settings)
     model = make_model(settings, next(iter(cohorts.values())).sessions)
-    wanted = _wanted(settings, list(grids))
+    wanted = _wanted(settings, list(grids), absent)
     if settings.run.dry_run:
         return _plan(settings, model, cohorts, wanted)
     fits = _fit_all(settings, model, cohorts, {n: grids[n] for n in wanted})
@@ -53,11 +65,9 @@ def run(settings: GroupSettings) -> int:
     if not (settings.run.force or settings.run.reports_only) and _is_reduced(out, model, cohorts, key):
         log.info("model %s was done already", model.name)
         return 0
-    _write_shared(out, cohorts, model)
+    _write_shared(out, whole, model)
     results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
-    from spectra_bids.group.page import write_page
-
-    page = write_page(settings, model, cohorts, grids, results)
+    page = write_page(settings, model, cohorts, grids, results, _absent_note(absent))
     _write_model(out, model, results, settings, key)
     log.info("report: %s", page)
     return 0
@@ -97,13 +107,37 @@ def _grids(out: Path, cohorts: Mapping[Dims, Cohort], settings: GroupSettings) -
     return {b: load_grid(out, stored[b][0], b) for b in bundles if b in stored}
 
 
-def _wanted(settings: GroupSettings, bundles: list[str]) -> list[str]:
+def _absent_note(absent: tuple[str, ...]) -> tuple[str, ...]:
+    if not absent:
+        return ()
+    return (f"{len(absent)} bundles of the atlas are in nobody's data and were not tested: {', '.join(absent)}",)
+
+
+def _wanted(settings: GroupSettings, bundles: list[str], absent: tuple[str, ...]) -> list[str]:
+    """Bundles to fit.
+
+    Raises
+    ------
+    MissingInputError
+        If a bundle that --bundle names is in nobody's data, unless --allow-partial.
+
+    """
+    if not bundles:
+        raise MissingInputError("no bundle of the atlas is in anybody's data", "Look at the participant pages for why")
     if not settings.bundles:
         return bundles
     keys = {canonical(b): b for b in settings.bundles}
+    nobody = [b for b in absent if canonical(b) in keys]
+    if nobody and not settings.allow_partial:
+        raise MissingInputError(
+            f"--bundle: in nobody's data: {', '.join(nobody)}", "Leave them out, or use --allow-partial"
+        )
+    keys = {k: b for k, b in keys.items() if k not in {canonical(n) for n in nobody}}
     unknown = [given for key, given in keys.items() if key not in {canonical(b) for b in bundles}]
     if unknown:
-        raise NothingSelectedError(f"--bundle {' '.join(unknown)}: not in the profile tables. They have: {', '.join(bundles)}")
+        raise NothingSelectedError(
+            f"--bundle {' '.join(unknown)}: not in the profile tables. They have: {', '.join(bundles)}"
+        )
     return [b for b in bundles if canonical(b) in keys]
 
 
@@ -124,7 +158,8 @@ def _fit_all(
 def _reduce_key(settings: GroupSettings, model: GroupModel, fits: Mapping[Dims, list[Path]]) -> str:
     files = {p.name: sha256(p) for paths in fits.values() for p in paths}
     procedure = (settings.stats_mode, settings.alpha, settings.adaptive, settings.alpha_block, settings.alpha_cell)
-    return settings_hash(files, procedure, model.dropped, settings.run.command, __version__)
+    command = group_command(settings, model.name)
+    return settings_hash(files, procedure, model.dropped, command, __version__)
 
 
 def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], key: str) -> bool:
@@ -139,8 +174,6 @@ def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], ke
 
 def _write_shared(out: Path, cohorts: Mapping[Dims, Cohort], model: GroupModel) -> None:
     """Files of the whole cohort: parquet, and the pair of tables that AFQ tools read."""
-    from spectra_bids.report.methods import citation_bib, citation_md
-
     for dims, cohort in cohorts.items():
         write_parquet(group_dir(out) / f"desc-profile{dims}_tractometry.parquet", cohort.long())
     if "1D" in cohorts:
@@ -169,7 +202,11 @@ def _write_model(
     )
     for dims, found in results.items():
         columns = {
-            "stats": (*(FITS_1D if dims == "1D" else FITS_2D), *DECISIONS, *(sweep if settings.stats_mode == "hfdr" else ())),
+            "stats": (
+                *(FITS_1D if dims == "1D" else FITS_2D),
+                *DECISIONS,
+                *(sweep if settings.stats_mode == "hfdr" else ()),
+            ),
             "blocks": BLOCKS,
             "summary": SUMMARY,
             "clusters": CLUSTERS,

@@ -48,7 +48,7 @@ def decide(fits: pd.DataFrame, settings: GroupSettings) -> Results:
         stats=pd.concat(stats, ignore_index=True),
         blocks=pd.concat(blocks, ignore_index=True)[names(BLOCKS)],
         summary=pd.concat(summary, ignore_index=True)[names(SUMMARY)],
-        clusters=pd.concat(found, ignore_index=True)[names(CLUSTERS)],
+        clusters=pd.DataFrame([row for rows in found for row in rows], columns=names(CLUSTERS)),
     )
 
 
@@ -118,17 +118,15 @@ def _summary(
     return pd.DataFrame(rows)
 
 
-def find_clusters(decided: pd.DataFrame) -> pd.DataFrame:
-    """Clusters of rejected cells of one family, heaviest first."""
+def find_clusters(decided: pd.DataFrame) -> list[dict[str, object]]:
+    """Clusters of rejected cells of one family, heaviest first: rows of columns.CLUSTERS."""
     rows = []
     for _, cells in decided.groupby("bundle", sort=False):
         radial = cells["r"].to_numpy(np.int64) if "r" in cells.columns else None
         labels = clusters(cells["s"].to_numpy(np.int64), radial, cells["rejected"].to_numpy(bool))
         rows += [_describe(cells[labels == k]) for k in range(1, int(labels.max(initial=0)) + 1)]
-    if not rows:
-        return pd.DataFrame(columns=names(CLUSTERS))
-    rows.sort(key=lambda row: -float(row["weight"]))
-    return pd.DataFrame([{**row, "cluster": rank} for rank, row in enumerate(rows, start=1)])[names(CLUSTERS)]
+    rows.sort(key=lambda row: -float(str(row["weight"])))
+    return [{**row, "cluster": rank} for rank, row in enumerate(rows, start=1)]
 
 
 def _describe(cells: pd.DataFrame) -> dict[str, object]:
@@ -147,8 +145,8 @@ def _describe(cells: pd.DataFrame) -> dict[str, object]:
         "direction": sign,
         "s_low": int(cells["s"].min()),
         "s_high": int(cells["s"].max()),
-        "r_low": int(cells["r"].min()) if radial else pd.NA,
-        "r_high": int(cells["r"].max()) if radial else pd.NA,
+        "r_low": int(cells["r"].min()) if radial else np.nan,
+        "r_high": int(cells["r"].max()) if radial else np.nan,
         "x_mm": centre[0],
         "y_mm": centre[1],
         "z_mm": centre[2],

@@ -72,9 +72,7 @@ def _fit(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid: Grid)
     centres = _centres(cells, grid)
     parts = []
     for scalar, values in cohort.values.items():
-        fits = fit_cells(
-            values[np.ix_(model.sessions, index)], model.design, model.contrasts, settings.min_subjects
-        )
+        fits = fit_cells(values[np.ix_(model.sessions, index)], model.design, model.contrasts, settings.min_subjects)
         where = fits.pop("cell").to_numpy()
         head = pd.concat([cells, centres], axis=1).iloc[where].reset_index(drop=True)
         parts.append(pd.concat([head.assign(scalar=scalar), fits], axis=1))

@@ -36,12 +36,12 @@ class GroupModel:
     name : str
     design : Design
     contrasts : tuple of Contrast
-    table : DataFrame
-        Covariates of the sessions in the design, row by row as `design.X`.
+    joined : DataFrame
+        Covariates of all sessions that have some; the design has rows `design.rows` of it.
     sessions : (n,) int
         Position in the cohort of each row of the design.
-    dropped : tuple of (who, why)
-        Sessions that are not in the design, and people without profiles.
+    unmatched : tuple of (who, why)
+        Sessions without covariates, and people without profiles.
     notes : tuple of str
         Decisions about columns and cells that a reader should know.
 
@@ -50,10 +50,20 @@ class GroupModel:
     name: str
     design: Design
     contrasts: tuple[Contrast, ...]
-    table: pd.DataFrame
+    joined: pd.DataFrame
     sessions: NDArray[np.int64]
-    dropped: tuple[tuple[str, str], ...]
+    unmatched: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+
+    @property
+    def table(self) -> pd.DataFrame:
+        """Covariates row by row as `design.X`."""
+        return self.joined.iloc[self.design.rows].reset_index(drop=True)
+
+    @property
+    def dropped(self) -> tuple[tuple[str, str], ...]:
+        """(who, why) of everything that is not in the design."""
+        return (*self.unmatched, *((row.label, f"n/a in {', '.join(row.columns)}") for row in self.design.dropped))
 
 
 def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
@@ -72,7 +82,7 @@ def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
     formula = parse_formula(formula_text)
     if formula.response != "value":
         raise DesignError(
-            f"the left side of --formula must be 'value', which stands for each scalar in turn. Got {formula.response!r}",
+            f"the left side of --formula must be 'value', for each scalar in turn. Got {formula.response!r}",
             f"Choose the scalar with --scalars {formula.response}",
         )
     joined, positions, unmatched = join_covariates(sessions, table, settings)
@@ -84,12 +94,10 @@ def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
     require_unique(contrasts)
     if not contrasts:
         raise DesignError(f"the formula {formula.text!r} has no term to test beside the intercept", "Give a --contrast")
-    dropped = (*unmatched, *((row.label, f"{' and '.join(row.columns)} n/a") for row in design.dropped))
-    kept = joined.iloc[design.rows].reset_index(drop=True)
     name = settings.model_name or default_name(formula.columns)
     if not re.fullmatch(r"[A-Za-z0-9]+", name):
         raise UsageError(f"--model-name takes letters and digits. Got {name!r}")
-    return GroupModel(name, design, contrasts, kept, positions[design.rows], dropped, notes)
+    return GroupModel(name, design, contrasts, joined, positions[design.rows], unmatched, notes)
 
 
 def default_name(columns: tuple[str, ...]) -> str:
@@ -133,8 +141,10 @@ def join_covariates(
     none, that of its participant.
     """
     keyed = table.assign(session_id=table["session_id"] if "session_id" in table.columns else None)
-    where = {(p, s if isinstance(s, str) else None): i for i, (p, s) in enumerate(zip(keyed["participant_id"], keyed["session_id"], strict=True))}
-    alone = {p: i for (p, _), i in where.items() if (keyed["participant_id"] == p).sum() == 1}
+    pairs = zip(keyed["participant_id"], keyed["session_id"], strict=True)
+    where = {(str(p), s if isinstance(s, str) else None): i for i, (p, s) in enumerate(pairs)}
+    visits = keyed["participant_id"].value_counts()
+    alone = {p: i for (p, _), i in where.items() if visits[p] == 1}
     rows, positions, dropped = [], [], []
     source = settings.design.name if settings.design else "participants.tsv"
     for k, (subject, session) in enumerate(zip(sessions["participant_id"], sessions["session_id"], strict=True)):
@@ -149,27 +159,25 @@ def join_covariates(
         positions.append(k)
     if not rows:
         raise DesignError(
-            f"no subject of the profile tables is in {source}. Profiles: {', '.join(sessions['participant_id'].head(3))}; "
-            f"{source}: {', '.join(table['participant_id'].head(3))}",
+            f"no subject of the profile tables is in {source}. Profiles: "
+            f"{', '.join(sessions['participant_id'].head(3))}; {source}: {', '.join(table['participant_id'].head(3))}",
             "participant_id must be the same in both, with or without sub-",
         )
     without = sorted(set(table["participant_id"]) - set(sessions["participant_id"]))
     joined = keyed.iloc[rows].reset_index(drop=True)
-    joined["session_id"] = sessions["session_id"].iloc[positions].to_numpy()
+    joined["session_id"] = sessions["session_id"].to_numpy()[positions]
     if joined["session_id"].isna().all():
         joined = joined.drop(columns="session_id")
     return joined, np.array(positions, dtype=np.int64), (*dropped, *((s, "no profile tables") for s in without))
 
 
-def absence_warnings(status: pd.DataFrame, table: pd.DataFrame, design: Design, alpha: float = 0.05) -> list[str]:
+def absence_warnings(status: pd.DataFrame, design: Design, alpha: float = 0.05) -> list[str]:
     """Bundles that are absent more often in some levels of a factor than in others.
 
     Parameters
     ----------
     status : (n, bundles) DataFrame
         Status of each bundle in each row of the design.
-    table : DataFrame
-        Covariates, row by row.
     design : Design
     alpha : float
         Level of the test (Fisher's exact for two levels, chi-squared for more), not corrected: a warning is cheap.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,31 +19,33 @@ from spectra_bids.dataset.outputs import write_text
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.decide import Results
 from spectra_bids.group.model import GroupModel, absence_warnings
-from spectra_bids.group.tables import Cohort
+from spectra_bids.group.tables import Cohort, Dims
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
 from spectra_bids.report.build import group_figures, group_page
-from spectra_bids.report.pages import ContrastItem, DesignColumn, DesignSummary, GroupPage, Notice
+from spectra_bids.report.designs import summarize_design
+from spectra_bids.report.pages import ContrastItem, DesignSummary, GroupPage, Notice
 from spectra_bids.settings import GroupSettings
 
 
 def write_page(
     settings: GroupSettings,
     model: GroupModel,
-    cohorts: Mapping[str, Cohort],
+    cohorts: Mapping[Dims, Cohort],
     grids: Mapping[str, Grid],
-    results: Mapping[str, Results],
+    results: Mapping[Dims, Results],
+    notes: tuple[str, ...] = (),
 ) -> Path:
     """Write `model-<name>.html` and the figures beside the model's tables."""
     out = settings.run.output_dir
     coverage = bundle_status(next(iter(cohorts.values())), model)
     atlas, scalar_units, hashes = _facts(next(iter(cohorts.values())))
-    warnings = absence_warnings(coverage, model.table, model.design)
+    warnings = absence_warnings(coverage, model.design)
     page = GroupPage(
         name=model.name,
         formula=model.design.formula.text,
         contrasts=tuple(_contrast(c, model.design) for c in model.contrasts),
-        design=summarise(model, warnings),
+        design=_design(model, warnings),
         settings=settings,
         stats={k: r.stats for k, r in results.items()},
         blocks={k: r.blocks for k, r in results.items()},
@@ -54,8 +58,8 @@ def write_page(
         coverage=coverage,
         space=str(atlas.get("Space", "atlas space")),
         provenance=_provenance(out, atlas, hashes),
-        command=settings.run.command,
-        notices=tuple(Notice("note", note) for note in model.notes),
+        command=group_command(settings, model.name),
+        notices=tuple(Notice("note", note) for note in (*model.notes, *notes)),
     )
     drawn = group_figures(page)
     for figure in drawn:
@@ -75,34 +79,28 @@ def bundle_status(cohort: Cohort, model: GroupModel) -> pd.DataFrame:
     return pd.DataFrame(columns, index=pd.Index(model.design.labels))
 
 
-def summarise(model: GroupModel, warnings: list[str]) -> DesignSummary:
-    """The design as the report shows it."""
-    design = model.design
-    random = [design.group_name] if design.groups is not None else []
-    columns = [_column(c, model, design) for c in design.formula.columns if c not in random]
-    if design.groups is not None:
-        counts = np.bincount(design.groups, minlength=len(design.group_levels))
-        levels = tuple((level, int(n)) for level, n in zip(design.group_levels, counts, strict=True))
-        columns.append(DesignColumn(design.group_name, "random factor", levels))
-    return DesignSummary(
-        n_rows=design.n,
-        n_subjects=len(np.unique(design.subjects)),
-        columns=tuple(columns),
-        dropped=model.dropped,
-        vif=tuple(zip(design.columns, design.vif, strict=True)),
-        condition_number=design.condition_number,
-        warnings=(*design.warnings, *warnings),
-    )
+def _design(model: GroupModel, warnings: list[str]) -> DesignSummary:
+    """The design as the report shows it, with everybody who is not in it."""
+    summary = summarize_design(model.design, model.joined)
+    return replace(summary, dropped=model.dropped, warnings=(*summary.warnings, *warnings))
 
 
-def _column(name: str, model: GroupModel, design: Design) -> DesignColumn:
-    factor = next((f for f in design.factors if f.name == name), None)
-    if factor is not None:
-        return DesignColumn(name, "factor", tuple(zip(factor.levels, factor.counts, strict=True)))
-    values = model.table[name].to_numpy(np.float64)
-    return DesignColumn(
-        name, "numeric", (), float(values.mean()), float(values.std(ddof=1)), float(values.min()), float(values.max())
-    )
+def group_command(settings: GroupSettings, name: str) -> str:
+    """Command that makes this model's outputs: the same whatever was said of processes or verbosity."""
+    run = settings.run
+    words = ["spectra-bids", str(run.bids_dir), str(run.output_dir), "group", "--model-name", name]
+    words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
+    words += ["--design", str(settings.design)] if settings.design else []
+    words += ["--contrast", *settings.contrasts] if settings.contrasts else []
+    words += ["--scalars", *settings.scalars, "--profile", settings.profile, "--stats-mode", settings.stats_mode]
+    if settings.stats_mode == "hfdr":
+        cell = [f"{a:g}" for a in settings.alpha_cell]
+        words += ["--alpha-block", f"{settings.alpha_block:g}", "--alpha-cell", *cell]
+    else:
+        words += ["--alpha", f"{settings.alpha:g}", *(["--adaptive"] if settings.adaptive else [])]
+    words += ["--min-subjects", str(settings.min_subjects)] if settings.min_subjects is not None else []
+    words += ["--allow-partial"] if settings.allow_partial else []
+    return shlex.join(words)
 
 
 def _contrast(contrast: Contrast, design: Design) -> ContrastItem:

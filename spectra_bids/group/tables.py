@@ -7,8 +7,8 @@ Rows of a session's table are the grid's cells, the same in the same order for e
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +39,7 @@ class Cohort:
     values : mapping of scalar to (N, C) float64
         NaN where missing.
     status : (N, C) of str
+
     """
 
     dims: Dims
@@ -60,6 +61,18 @@ class Cohort:
     def columns_of(self, bundle: str) -> NDArray[np.int64]:
         """Positions of a bundle's cells."""
         return np.flatnonzero((self.cells["bundle"] == bundle).to_numpy())
+
+    @property
+    def absent(self) -> tuple[str, ...]:
+        """Bundles that no session has."""
+        nobody = (self.status == "no_bundle").all(axis=0)
+        return tuple(b for b in self.bundles if nobody[self.columns_of(b)].all())
+
+    def without(self, bundles: Collection[str]) -> Cohort:
+        """The cohort without some bundles."""
+        keep = ~self.cells["bundle"].isin(list(bundles)).to_numpy()
+        values = {scalar: v[:, keep] for scalar, v in self.values.items()}
+        return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, status=self.status[:, keep])
 
     def long(self) -> pd.DataFrame:
         """One row per session and cell with all scalars, as the group's parquet file holds it."""
@@ -87,7 +100,7 @@ def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
     if len(double):
         names = ", ".join(p.name for p in double["path"][:2])
         raise DatasetError(
-            f"{double['participant_id'].iloc[0]} has more than one {dims} profile table: {names}. Expected one per session",
+            f"{double['participant_id'].iloc[0]} has several {dims} profile tables, expected one per session: {names}",
             "Keep one space per output directory: use another OUTPUT_DIR for the other",
         )
     return table
@@ -124,9 +137,7 @@ def read_cohort(out: Path, dims: Dims, scalars: Sequence[str] = ("*",)) -> Cohor
     found = sorted({c for t in tables for c in t.columns if c not in {*keys, *_FIXED} and not c.endswith("_sd")})
     chosen = select_scalars(found, scalars)
     nothing = np.full(len(cells), np.nan)
-    values = {
-        c: np.stack([t[c].to_numpy(np.float64) if c in t.columns else nothing for t in tables]) for c in chosen
-    }
+    values = {c: np.stack([t[c].to_numpy(np.float64) if c in t.columns else nothing for t in tables]) for c in chosen}
     status = np.stack([t["status"].to_numpy(dtype=object) for t in tables])
     return Cohort(dims, sessions, cells, values, status)
 
@@ -149,7 +160,7 @@ def _read(path: Path) -> pd.DataFrame:
     from pyarrow import csv as arrow_csv
 
     try:
-        table = arrow_csv.read_csv(
+        table: pd.DataFrame = arrow_csv.read_csv(
             path,
             parse_options=arrow_csv.ParseOptions(delimiter="\t"),
             convert_options=arrow_csv.ConvertOptions(null_values=["n/a"], strings_can_be_null=True),

@@ -104,7 +104,7 @@ def _from_reference(path: Path, shape: tuple[int, ...], reference: Volume) -> ND
 
 def _decode(path: Path, track: NDArray[np.uint8]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Points of one block, (P, 3) voxels, and the streamlines' counts."""
-    # As in .trk, a record's place depends on the one before: a loop over streamlines, 0.2 microseconds each.
+    # As in .trk, a record's place depends on the one before: a loop over streamlines, 1 microsecond each.
     heads: list[int] = []
     at, end, buffer = 0, len(track), track.data
     while at < end:

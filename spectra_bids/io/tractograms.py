@@ -91,7 +91,9 @@ def _content(path: Path) -> bytes:
     try:
         raw = path.read_bytes()
     except FileNotFoundError as error:
-        raise MissingInputError(f"There is no file {path}") from error
+        # DataLad keeps a link where content has not been fetched.
+        hint = "The file is a link to content that is not here: 'datalad get' fetches it." if path.is_symlink() else ""
+        raise MissingInputError(f"There is no file {path}", hint) from error
     except OSError as error:
         raise TractogramError(f"{path} cannot be read: {error.strerror}") from error
     if not raw:

@@ -79,7 +79,8 @@ def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
     header["n_count"], header["version"], header["hdr_size"] = bundle.n_streamlines, 2, HEADER.itemsize
     # The header holds float32: invert what will be read back, not the float64 affine.
     from_ras = np.linalg.inv(_affine(Path("output.trk"), header))
-    stored = bundle.points.astype(np.float64) @ from_ras[:3, :3].T + from_ras[:3, 3]
+    with np.errstate(invalid="ignore"):  # Inf in, NaN out: the reader will refuse either
+        stored = bundle.points.astype(np.float64) @ from_ras[:3, :3].T + from_ras[:3, 3]
     words = np.empty(3 * len(stored) + bundle.n_streamlines, "<f4")
     heads = 3 * bundle.offsets[:-1] + np.arange(bundle.n_streamlines)
     is_point = np.ones(len(words), bool)
@@ -136,8 +137,8 @@ def _scan(
     path: Path, words: NDArray[np.int32], n_count: int, n_scalars: int, n_properties: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Word at which each streamline's count stands, and the counts."""
-    # The position of a count depends on the count before it: a loop over streamlines, 0.1 microseconds each
-    # (measured: 19 x 1000 streamlines in 2 ms, beside 27 ms for the whole reading).
+    # The position of a count depends on the count before it: a loop over streamlines, 0.5 microseconds each
+    # (measured on two busy cores: 9 ms for 19 files of 1000).
     stream = np.ascontiguousarray(words, np.int32).data
     heads: list[int] = []
     width, end, at = 3 + n_scalars, len(words), 0

@@ -32,7 +32,9 @@ def read_volume(path: Path) -> Volume:
 
     path = Path(path)
     if not path.is_file():
-        raise MissingInputError(f"There is no file {path}")
+        # DataLad keeps a link where content has not been fetched.
+        hint = "The file is a link to content that is not here: 'datalad get' fetches it." if path.is_symlink() else ""
+        raise MissingInputError(f"There is no file {path}", hint)
     try:
         image = nib.load(path)
         data = _data(path, image)

@@ -1,0 +1,1 @@
+"""Designs and mixed models of many cells at once."""

@@ -89,7 +89,9 @@ def _rows(contrast: Contrast, test: Test, fit: LmmFit) -> pd.DataFrame:
             "p": np.where(tested, test.p, np.nan),
             "ci_low": test.ci_low,
             "ci_high": test.ci_high,
-            "estimate_std": np.where(tested, test.estimate / np.where(fit.sd_values > 0, fit.sd_values, np.nan), np.nan),
+            "estimate_std": np.where(
+                tested, test.estimate / np.where(fit.sd_values > 0, fit.sd_values, np.nan), np.nan
+            ),
             "effect_size": effect_size(contrast.effect, test, fit),
             "effect_type": contrast.effect,
             "sd_random": fit.sd_random,

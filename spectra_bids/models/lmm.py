@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
-from spectra_bids.models.reml import Bool, Criterion, F, I, OwnPattern, SharedPattern, State, solve
+from spectra_bids.models.reml import Criterion, F, I, OwnPattern, SharedPattern, State, solve
 from spectra_bids.models.satterthwaite import test_contrast, variance_of_parameters
 
 _SINGULAR = 1e-4  # θ below which lme4 calls a fit singular
@@ -226,7 +226,7 @@ def _estimable(criterion: OwnPattern, index: I, cells: _Cells) -> tuple[OwnPatte
 
 
 class _Rotated:
-    """A criterion whose basis differs by R from the common one: rows of Q lose orthonormality when rows are left out."""
+    """A criterion in another basis, Q = Q_own R: rows of Q lose orthonormality when some are left out."""
 
     def __init__(self, inner: SharedPattern, r: F) -> None:
         self.inner, self.r = inner, r

@@ -129,7 +129,7 @@ class SharedPattern:
         uu = (self.u[:, :, None] * self.u[:, None, :]).reshape(len(self.n_g), p * p)
         a = np.eye(p) - (w @ uu).reshape(-1, p, p)
         b = self.qy.T - np.stack([np.einsum("cg,g,gc->c", w, self.u[:, j], self.t) for j in range(p)], axis=1)
-        inverse = np.linalg.inv(a)
+        inverse = np.asarray(np.linalg.inv(a), np.float64)
         return State(inverse, -(w1 @ uu).reshape(-1, p, p), np.einsum("cij,cj->ci", inverse, b))
 
 
@@ -150,7 +150,7 @@ class OwnPattern:
     """
 
     def __init__(self, q: F, groups: I | None, y: F, observed: Bool) -> None:
-        n, p = q.shape
+        p = q.shape[1]
         mask = observed.astype(np.float64)
         self.p = p
         self.pairs = np.triu_indices(p + 1)
@@ -235,7 +235,7 @@ class OwnPattern:
         one = 1.0 / (1.0 + lam[:, None] * self.n_g)
         sums = np.stack([lam[:, None] * one, one**2], axis=1) @ self.m
         m = self._full(self.m0 - sums[:, 0])
-        inverse = np.linalg.inv(m[:, :p, :p])
+        inverse = np.asarray(np.linalg.inv(m[:, :p, :p]), np.float64)
         slope = -self._full(sums[:, 1])[:, :p, :p]
         return State(inverse, slope, np.einsum("cij,cj->ci", inverse, m[:, :p, p]))
 

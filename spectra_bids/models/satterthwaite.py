@@ -22,7 +22,7 @@ def variance_of_parameters(terms: Terms, lam: F, sigma2: F, df: F) -> F:
     h[:, 0, 0] = 4 * lam * d2 + 2 * d1
     h[:, 0, 1] = h[:, 1, 0] = -4 * theta * terms.rss1 / (sigma2 * sigma)
     h[:, 1, 1] = 4 * df / sigma2
-    usable = np.isfinite(h).all(axis=(1, 2))
+    usable = np.asarray(np.isfinite(h).all(axis=(1, 2)))
     values, vectors = np.linalg.eigh(np.where(usable[:, None, None], h, np.eye(2)))
     inverse = np.where(values > _EIGEN, 2.0 / np.where(values > _EIGEN, values, 1.0), 0.0)
     return np.asarray((vectors * inverse[:, None, :]) @ vectors.transpose(0, 2, 1))

@@ -109,7 +109,9 @@ def _build(name: str, path: Path, settings: ParticipantSettings) -> Grid:
             read_bundle(path), name, s_len=g.s_len, r_len=g.r_len, ns=g.ns, nr=g.nr, robust=g.robust, radial=g.radial
         )
     except ValueError as error:
-        raise AtlasError(f"{path}: no grid can be built: {error}", "Remove the bundle from the atlas or mend it") from error
+        raise AtlasError(
+            f"{path}: no grid can be built: {error}", "Remove the bundle from the atlas or mend it"
+        ) from error
 
 
 def _by_subject(sessions: Sequence[tuple[str, str | None]]) -> dict[str, list[Session]]:
@@ -150,7 +152,9 @@ def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
     """Atlas and stored grids, once per process."""
     atlas = read_atlas(settings.atlas)
     out, wanted = settings.run.output_dir, settings.profile.grid
-    stored = {n: read_grid(out, atlas.label, n, wanted, sha256(atlas.bundles[n])) for n in wanted_bundles(settings, atlas)}
+    stored = {
+        n: read_grid(out, atlas.label, n, wanted, sha256(atlas.bundles[n])) for n in wanted_bundles(settings, atlas)
+    }
     return atlas, {n: g for n, g in stored.items() if g is not None}
 
 

@@ -65,7 +65,9 @@ def _part(path: Path, sidecar: dict[str, Any]) -> SessionPart:
     if sidecar.get("Transform"):
         facts.append(("Transform", sidecar["Transform"]))
     if distance:
-        facts.append(("Distance to the atlas", f"median {distance['Median']:.1f} mm, 95th percentile {distance['P95']:.1f} mm"))
+        facts.append(
+            ("Distance to the atlas", f"median {distance['Median']:.1f} mm, 95th percentile {distance['P95']:.1f} mm")
+        )
     if sidecar.get("Resampled"):
         facts.append(("Resampled to finer steps", ", ".join(sidecar["Resampled"])))
     return SessionPart(

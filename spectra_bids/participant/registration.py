@@ -57,7 +57,9 @@ def choose_route(inputs: SessionInputs, bundle_space: str | None, atlas: Atlas, 
     transform = _usable(inputs.transforms, atlas)
     if wanted != "slr" and transform is not None:
         note = f"points moved by {'the inverse of ' if transform.invert else ''}{transform.path.name}"
-        label = f"; it leads to {transform.source if not transform.invert else transform.target}, atlas in {atlas.space}"
+        label = (
+            f"; it leads to {transform.source if not transform.invert else transform.target}, atlas in {atlas.space}"
+        )
         return Route("xfm", transform.path, notes=(note + label,))
     if wanted == "xfm":
         raise MissingInputError(
@@ -65,7 +67,9 @@ def choose_route(inputs: SessionInputs, bundle_space: str | None, atlas: Atlas, 
             "*_from-MNI*_to-*_mode-image_xfm or an affine *_from-*_to-MNI*_mode-image_xfm in a derivative data set",
             "Name the preprocessing derivatives with -d, or use --registration slr",
         )
-    unusable = ("a non-linear transform to the atlas exists without its inverse: SLR used",) if inputs.transforms else ()
+    unusable = (
+        ("a non-linear transform to the atlas exists without its inverse: SLR used",) if inputs.transforms else ()
+    )
     return Route("slr", notes=unusable if wanted == "auto" else ())
 
 

@@ -221,7 +221,13 @@ def _bundle_table(computed: _Computed, grids: Mapping[str, Grid], scalars: list[
     for name in grids:
         bundle, found = computed.bundles.get(name), computed.profiles.get(name)
         row: dict[str, Any] = dict.fromkeys(names(BUNDLE), np.nan)
-        row |= {"bundle": name, "n_streamlines": 0, "flag": "none", "status": "no_bundle", **dict.fromkeys(scalars, np.nan)}
+        row |= {
+            "bundle": name,
+            "n_streamlines": 0,
+            "flag": "none",
+            "status": "no_bundle",
+            **dict.fromkeys(scalars, np.nan),
+        }
         if bundle is not None:
             row |= {
                 "source": computed.labels[name],

@@ -70,7 +70,9 @@ def distances_to_atlas(rec: Bundle, atlas: Bundle) -> NDArray[np.float64]:
     from scipy.spatial import cKDTree
 
     pick = np.linspace(0, len(rec.points) - 1, min(len(rec.points), _QC_POINTS)).astype(np.int64)
-    return np.asarray(cKDTree(atlas.points).query(rec.points[pick])[0])
+    # A sliding-midpoint tree is built four times faster than a balanced one, and 2,000 queries do not mind.
+    tree = cKDTree(atlas.points, balanced_tree=False, compact_nodes=False)
+    return np.asarray(tree.query(rec.points[pick])[0])
 
 
 def session_quantiles(

@@ -45,31 +45,45 @@ def figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
         stem = f"sub-{page.subject}" + (f"_ses-{part.label}" if part.label else "")
         for scalar, units in page.units.items():
             name = f"{stem}_desc-%s_scalar-{alphanumeric(scalar)}_tractometry"
-            if part.profile_1d is not None and scalar in part.profile_1d and len(part.profile_1d):
-                marks = missing_marks(part.profile_1d, scalar)
+            along, left_out = _measured(part.profile_1d, scalar)
+            if along is not None:
+                marks = missing_marks(along, scalar)
                 out.append(
                     FigureItem(
                         name % "profile1D",
                         f"{scalar} along the tract",
                         "Line: mean at each node, weighted by the inverse distance to it. Band: one standard deviation "
                         "over the node's points. All panels share one scale."
-                        + (f" Missing nodes: {marks}." if marks else ""),
-                        profile_sheet(part.profile_1d, scalar, units, page.ends),
+                        + (f" Missing nodes: {marks}." if marks else "")
+                        + left_out,
+                        profile_sheet(along, scalar, units, page.ends),
                         part.label,
                     )
                 )
-            if part.profile_2d is not None and scalar in part.profile_2d and len(part.profile_2d):
+            across, left_out = _measured(part.profile_2d, scalar)
+            if across is not None:
                 out.append(
                     FigureItem(
                         name % "profile2D",
                         f"{scalar} along and across the tract",
                         "Mean of each cell: along the tract to the right, across it upwards. Hatched cells have no "
-                        "value; blank ones are outside the grid. All panels share one scale.",
-                        heat_sheet(part.profile_2d, scalar, units, page.ends, page.sides),
+                        "value; blank ones are outside the grid. All panels share one scale." + left_out,
+                        heat_sheet(across, scalar, units, page.ends, page.sides),
                         part.label,
                     )
                 )
     return tuple(out)
+
+
+def _measured(table: pd.DataFrame | None, scalar: str) -> tuple[pd.DataFrame | None, str]:
+    """Rows of the bundles that have a value (None: no bundle has one), and a sentence on those that have none."""
+    if table is None or scalar not in table or table.empty:
+        return None, ""
+    has = table[scalar].notna().groupby(table["bundle"], sort=False).transform("any")
+    if not has.any():
+        return None, ""
+    absent = list(dict.fromkeys(table.loc[~has, "bundle"].astype(str)))
+    return table[has], f" Without any value, hence not drawn: {', '.join(absent)}." if absent else ""
 
 
 def sections(page: ParticipantPage, drawn: tuple[FigureItem, ...]) -> tuple[Section, ...]:

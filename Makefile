@@ -5,6 +5,10 @@ BIN := .venv/bin
 OUT ?= demo-output
 PYTEST_ARGS ?=
 N_PROCS ?= $(shell nproc 2>/dev/null || echo 1)
+# One thread per process: two processes' OpenMP threads that wait for each other on two cores make streamline
+# registration 100 times slower. It is read when the libraries are loaded, hence here.
+export OMP_NUM_THREADS ?= 1
+export OPENBLAS_NUM_THREADS ?= 1
 
 .PHONY: help demo test lint format types contracts check bench locks clean setup-core setup-test setup-bench
 

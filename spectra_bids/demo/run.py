@@ -9,6 +9,7 @@ The last lines name the report, what was planted and what was found.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from textwrap import fill
 
@@ -43,10 +44,12 @@ def run_demo(out: Path, n_procs: int = 1, n: int = N_SUBJECTS, seed: int = 0) ->
         Exit status: that of the first level that did not end with 0.
 
     """
+    # Read when DIPY's libraries are loaded: waiting OpenMP threads on busy cores slow its registration 100 times.
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
     from tqdm import tqdm
 
     bids, atlas, results = out / "bids", out / "atlas", out / "results"
-    _refuse_strangers(out, bids)
+    _refuse_strangers(out)
     print(fill(STATEMENT, 100), flush=True)
     with tqdm(total=n, desc="pseudo-subjects", unit="subject") as bar:
         truth = make_cohort(bids, atlas, n=n, seed=seed, progress=lambda _: (bar.update(), None)[1])
@@ -63,12 +66,13 @@ def run_demo(out: Path, n_procs: int = 1, n: int = N_SUBJECTS, seed: int = 0) ->
     return status
 
 
-def _refuse_strangers(out: Path, bids: Path) -> None:
+def _refuse_strangers(out: Path) -> None:
     """A folder that holds something else is not written into."""
-    if out.is_dir() and any(out.iterdir()) and not (bids / "truth.json").is_file():
+    strangers = sorted({path.name for path in out.iterdir()} - {"bids", "atlas", "results"}) if out.is_dir() else []
+    if strangers:
         raise OutputError(
-            f"The demonstration writes into a new folder, or that of an earlier demonstration. Got {out}, "
-            "which holds something else",
+            "The demonstration writes into a new folder, or that of an earlier demonstration. "
+            f"Got {out}, which holds something else: {strangers[0]}",
             "Name another folder.",
         )
 

@@ -107,7 +107,10 @@ def radial_axes(
     offset = points - nodes[s]
     a, b = (np.einsum("ij,ij->i", offset, frame[s]) for frame in (normal, binormal))
     aa, ab, bb = _moments(a, b, s, ns).T
-    angle = np.deg2rad(np.arange(0, 180, _DEGREES))
+    # The frame's own zero follows the coordinate axes. Counting from the dominant direction of the whole bundle instead
+    # makes the grid of angles, and with it every cell, move with the bundle under rotation and reversal.
+    dominant = 0.5 * np.arctan2(2 * ab.sum(), (aa - bb).sum())
+    angle = dominant + np.deg2rad(np.arange(0, 180, _DEGREES))
     cos, sin = np.cos(angle), np.sin(angle)
     explained = aa[:, None] * cos**2 + 2 * ab[:, None] * cos * sin + bb[:, None] * sin**2
     path = best_angles(explained, _TURN // _DEGREES)

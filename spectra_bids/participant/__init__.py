@@ -132,19 +132,33 @@ def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]]) -> I
             if run.stop_on_first_crash and any(o.state == "failed" for o in found):
                 return
         return
+    yield from _in_parallel(settings, list(subjects.values()), workers)
+
+
+def _in_parallel(
+    settings: ParticipantSettings, subjects: Sequence[Sequence[Session]], workers: int
+) -> Iterator[list[Outcome]]:
+    """Outcomes of every subject, in order; whatever ends the loop early ends the workers too."""
     from concurrent.futures import ProcessPoolExecutor
-    from multiprocessing import get_context
+    from multiprocessing import active_children, get_context
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(run.omp_nthreads)  # read by the workers' BLAS when they start
+        os.environ[name] = str(settings.run.omp_nthreads)  # read by the workers' BLAS when they start
     with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # R and BLAS are not fork-safe
-        jobs = [pool.submit(run_subject, settings, sessions) for sessions in subjects.values()]
-        for job in jobs:
-            found = job.result()
-            yield found
-            if run.stop_on_first_crash and any(o.state == "failed" for o in found):
-                pool.shutdown(wait=True, cancel_futures=True)
-                return
+        jobs = [pool.submit(run_subject, settings, sessions) for sessions in subjects]
+        try:
+            for job in jobs:
+                found = job.result()
+                yield found
+                if settings.run.stop_on_first_crash and any(o.state == "failed" for o in found):
+                    pool.shutdown(wait=True, cancel_futures=True)
+                    return
+        except BaseException:
+            # Without this, leaving the block would wait for every subject that is still queued.
+            pool.shutdown(wait=False, cancel_futures=True)
+            for child in active_children():
+                child.terminate()
+            raise
 
 
 @lru_cache(maxsize=1)

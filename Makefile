@@ -2,7 +2,7 @@
 .DEFAULT_GOAL := help
 SHELL := /bin/bash
 BIN := .venv/bin
-OUT ?= demo-output
+OUT ?= demo
 PYTEST_ARGS ?=
 N_PROCS ?= $(shell nproc 2>/dev/null || echo 1)
 # One thread per process: two processes' OpenMP threads that wait for each other on two cores make streamline
@@ -42,7 +42,7 @@ locks: ## make the lock files again (needs uv, see locks/regenerate.sh)
 	@locks/regenerate.sh
 
 clean: ## remove what can be made again
-	@rm -rf .venv demo-output dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
+	@rm -rf .venv demo dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 setup-core:

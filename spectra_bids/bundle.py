@@ -34,6 +34,8 @@ class Bundle:
             raise ValueError(f"points must be (P, 3). Got {self.points.shape}")
         if self.offsets.ndim != 1 or len(self.offsets) == 0 or self.offsets[-1] != len(self.points):
             raise ValueError("offsets must be (S + 1,) and end at the number of points")
+        if self.offsets[0] != 0 or (np.diff(self.offsets) < 0).any():
+            raise ValueError("offsets must start at 0 and never decrease")
 
     @classmethod
     def from_streamlines(cls, streamlines: list[NDArray[np.floating]]) -> Bundle:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from spectra_bids.bundle import Bundle, Volume
 from spectra_bids.geometry.grid import Grid, assign
-from spectra_bids.geometry.sampling import Interpolator, pair, refine
+from spectra_bids.geometry.sampling import Interpolator, pair, refine, sample_nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,7 +55,7 @@ class _Points:
 
     streamline: NDArray[np.int64]
     n_streamlines: int
-    outside: NDArray[np.bool_]
+    outside: dict[str, NDArray[np.bool_]]
     volume_mm3: float
     values: dict[str, NDArray[np.float64]]
     finite: dict[str, NDArray[np.bool_]]
@@ -95,7 +95,6 @@ def _cells(
     """Means of every scalar per cell; `weight` (P,) makes them weighted."""
     mean, sd = {}, {}
     total = np.bincount(index, minlength=n)
-    outside = np.bincount(index[points.outside], minlength=n)
     status = np.full(n, "ok", dtype="U16")
     valid_any = np.zeros(len(index), dtype=bool)
     for name, values in points.values.items():
@@ -109,6 +108,7 @@ def _cells(
         spread = _spread(i, n, v, count)
         few = count < min_points
         mean[name], sd[name] = np.where(few, np.nan, m), np.where(few, np.nan, spread)
+        outside = np.bincount(index[points.outside[name]], minlength=n)
         masked = total - outside - count
         reason = np.where(outside >= masked, "out_of_fov", "masked")
         reason = np.where(total < min_points, "few_points", reason)
@@ -166,7 +166,7 @@ def profile(
         across=_cells(where.s * grid.nr + where.r_bin, grid.ns * grid.nr, None, points, min_points),
         bundle_mean={name: _mean(points.values[name], points.finite[name]) for name in points.values},
         volume_mm3=points.volume_mm3,
-        share_outside=float(points.outside.mean()) if len(points.outside) else 0.0,
+        share_outside=_share_outside(points),
         share_jumping=where.share_jumping,
         resampled=paired or refined,
     )
@@ -177,12 +177,18 @@ def _sample(org: Bundle, volumes: Mapping[str, Volume], mask: Volume | None) -> 
     values = {name: interpolators[name].sample(volume.data) for name, volume in volumes.items()}
     finite = {name: np.isfinite(v) for name, v in values.items()}
     if mask is not None:
-        kept = Interpolator.at(org.points, mask.affine, mask.data.shape).look_up(mask.data)
+        kept = np.nan_to_num(sample_nearest(mask, org.points)) != 0
         finite = {name: f & kept for name, f in finite.items()}
-    outside = ~np.any([found.inside for found in interpolators.values()], axis=0)
+    outside = {name: ~found.inside for name, found in interpolators.items()}
     name, first = next(iter(volumes.items()))
     visited = interpolators[name].n_visited * abs(float(np.linalg.det(first.affine[:3, :3])))
     return _Points(org.streamline_ids, org.n_streamlines, outside, visited, values, finite)
+
+
+def _share_outside(points: _Points) -> float:
+    """Share of points that lie in no map's field of view."""
+    nowhere = np.all(list(points.outside.values()), axis=0)
+    return float(nowhere.mean()) if len(nowhere) else 0.0
 
 
 def _mean(values: NDArray[np.float64], use: NDArray[np.bool_]) -> float:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -176,6 +178,18 @@ def test_the_cohort_says_openly_what_it_is(made):
     assert "not FA" in described["Name"]
 
 
+@pytest.mark.parametrize("folder", ["bids", "bids/derivatives/demo"])
+def test_the_bids_validator_has_no_objection_to_the_cohort(made, folder):
+    tool = Path(sys.executable).parent / "bids-validator-deno"
+    if not tool.is_file():
+        pytest.skip("bids-validator-deno is absent; `scripts/setup.sh test` installs it")
+    root, _ = made
+    done = subprocess.run([str(tool), "--json", str(root / folder)], capture_output=True, text=True, check=False)
+    issues = json.loads(done.stdout)["issues"]["issues"]
+    assert [issue["code"] for issue in issues if issue["severity"] == "error"] == []
+    assert done.returncode == 0
+
+
 @pytest.mark.parametrize(("arguments", "message"), [({"bundle": "UF_L"}, "Got 'UF_L'"), ({"n": 1}, "Got 1")])
 def test_an_impossible_cohort_is_refused(tmp_path, arguments, message):
     with pytest.raises(UsageError, match=message):
@@ -191,7 +205,7 @@ def test_the_demonstration_does_not_write_into_a_folder_with_something_else(tmp_
     assert contents(tmp_path) == {"thesis.tex": b"x"}
 
 
-def test_the_demonstration_finds_what_was_planted_and_says_so(tmp_path, capsys):
+def test_the_demonstration_finds_what_was_planted_says_so_and_changes_nothing_when_repeated(tmp_path, capsys):
     from spectra_bids.demo.run import run_demo
 
     assert run_demo(tmp_path / "demo", n_procs=2, n=16) == 0
@@ -210,4 +224,7 @@ def test_the_demonstration_finds_what_was_planted_and_says_so(tmp_path, capsys):
     assert "pseudo-subjects" in said
     assert "not FA" in said
     assert str(results / "model-demo.html") in said
+    before = contents(tmp_path / "demo")
+    assert run_demo(tmp_path / "demo", n_procs=1, n=16) == 0
+    assert contents(tmp_path / "demo") == before
     assert (results / "model-demo.html").is_file()

@@ -6,8 +6,10 @@ it is; one that was made from another atlas or with other settings is refused, f
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
+import zipfile
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -30,20 +32,23 @@ def write_grid(out: Path, atlas_label: str, grid: Grid, settings: GridSettings, 
     description, arrays = grid_files(out, atlas_label, grid.bundle)
     buffer = io.BytesIO()
     np.savez(buffer, **{name: getattr(grid, name) for name in _ARRAYS})
-    write_bytes(arrays, buffer.getvalue())
+    content = buffer.getvalue()
+    write_bytes(arrays, content)
     write_json(
         description,
         {
             "Bundle": grid.bundle,
             "Checksum": grid.checksum,
+            "ArraysSHA256": hashlib.sha256(content).hexdigest(),
             "AtlasFileSHA256": source_hash,
             "Settings": asdict(settings),
             "Robust": grid.robust,
             "Radial": grid.radial,
             "Nodes": grid.ns,
             "RadialBins": grid.nr,
-            "NodeSpacing": {"Value": round(grid.s_len, 4), "Units": "mm"},
-            "RadialBinWidth": {"Value": round(grid.r_len, 4), "Units": "mm"},
+            # In full: a grid that was read back must give the same numbers as the one that was built.
+            "NodeSpacing": {"Value": grid.s_len, "Units": "mm"},
+            "RadialBinWidth": {"Value": grid.r_len, "Units": "mm"},
             "RadialEdges": {"Value": [round(float(e), 4) for e in grid.edges], "Units": "mm"},
             "Ends": list(grid.ends),
             "Sides": list(grid.sides),
@@ -82,7 +87,10 @@ def load_grid(out: Path, atlas_label: str, bundle: str) -> Grid:
     description, arrays = grid_files(out, atlas_label, bundle)
     facts = _facts(description)
     try:
-        with np.load(arrays) as stored:
+        content = arrays.read_bytes()
+        if hashlib.sha256(content).hexdigest() != facts.get("ArraysSHA256", hashlib.sha256(content).hexdigest()):
+            raise ValueError("its SHA-256 is not the one that the JSON file beside it names")
+        with np.load(io.BytesIO(content)) as stored:
             grid = Grid(
                 bundle=bundle,
                 s_len=float(facts["NodeSpacing"]["Value"]),
@@ -93,7 +101,7 @@ def load_grid(out: Path, atlas_label: str, bundle: str) -> Grid:
                 radial=facts["Radial"],
                 **{name: stored[name] for name in _ARRAYS},
             )
-    except (OSError, KeyError, ValueError, IndexError, TypeError) as error:
+    except (OSError, EOFError, KeyError, ValueError, IndexError, TypeError, zipfile.BadZipFile) as error:
         raise AtlasError(f"{arrays} cannot be read as a grid: {error}", "Delete it and run again") from error
     if grid.checksum != facts.get("Checksum"):
         raise AtlasError(f"{arrays} does not match the checksum in {description.name}", "Delete both and run again")
@@ -111,7 +119,9 @@ def stored_grids(out: Path) -> dict[str, tuple[str, Path]]:
 
 def _facts(path: Path) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = json.loads(path.read_text())
+        content = json.loads(path.read_text())
+        if not isinstance(content, dict):
+            raise ValueError("expected a JSON object")
     except (OSError, ValueError) as error:
         raise AtlasError(f"{path} cannot be read: {error}", "Delete it and run again") from error
     return content

@@ -125,7 +125,7 @@ def make_cohort(
     bundle, fraction : str, float
         Where it is planted: fraction of the centroid's arc length from the low end.
     progress : function of a text
-        Called after each pseudo-subject with its label.
+        Called after each step, one more than there are subjects, with what was done.
 
     """
     if bundle not in BUNDLES:
@@ -133,6 +133,7 @@ def make_cohort(
     if n < 2:
         raise UsageError(f"A cohort with two groups needs at least 2 subjects. Got {n}")
     people = people_in_template(_RESOLUTION_MM)
+    progress("five people's bundles placed in the template")
     pooled = {name: concatenate([person[name] for person in people]) for name in BUNDLES}
     curve, _ = orient(centroid(pooled[bundle]))
     flawed = n >= 6
@@ -310,7 +311,11 @@ def _write_atlas(atlas: Path, pooled: Mapping[str, Bundle]) -> None:
 def _write_tables(out: Path, subjects: list[_Subject], truth: Truth) -> None:
     """Data set descriptions, participants, what was planted."""
     derivative = out / "derivatives" / "demo"
-    about = {"BIDSVersion": "1.10.0", "License": "BSD-3-Clause (bundles); ICBM's permissive licence (MNI152 template)"}
+    about = {
+        "BIDSVersion": "1.10.0",
+        "Authors": ["The spectra_bids developers"],
+        "License": "BSD-3-Clause (bundles); ICBM's permissive licence (MNI152 template)",
+    }
     write_json(
         out / "dataset_description.json",
         {"Name": "spectra_bids demonstration: pseudo-subjects, not patients", "DatasetType": "raw", **about},
@@ -327,6 +332,8 @@ def _write_tables(out: Path, subjects: list[_Subject], truth: Truth) -> None:
     for folder in (out, derivative):
         write_text(folder / "README.md", f"# Demonstration of spectra_bids\n\n{STATEMENT}\n")
     write_text(out / ".bidsignore", "truth.json\n")
+    # Names of the tractography draft, which the validator does not know yet.
+    write_text(derivative / ".bidsignore", "*_tractogram.trk\n*_dwimap.nii.gz\n*_dwimap.json\n")
     write_json(
         derivative / f"space-{SPACE}_model-demo_param-wm_dwimap.json",
         {

@@ -10,6 +10,8 @@ The last lines name the report, what was planted and what was found.
 from __future__ import annotations
 
 import os
+import shlex
+import sys
 from pathlib import Path
 from textwrap import fill
 
@@ -51,19 +53,32 @@ def run_demo(out: Path, n_procs: int = 1, n: int = N_SUBJECTS, seed: int = 0) ->
     bids, atlas, results = out / "bids", out / "atlas", out / "results"
     _refuse_strangers(out)
     print(fill(STATEMENT, 100), flush=True)
-    with tqdm(total=n, desc="pseudo-subjects", unit="subject") as bar:
-        truth = make_cohort(bids, atlas, n=n, seed=seed, progress=lambda _: (bar.update(), None)[1])
+    _step(1, f"a cohort of {n} pseudo-subjects")
+    with tqdm(total=n + 1, desc="Cohort", postfix="placing five people's bundles", disable=None) as bar:
+
+        def advance(done: str) -> None:
+            bar.set_postfix_str(done, refresh=False)
+            bar.update()
+
+        truth = make_cohort(bids, atlas, n=n, seed=seed, progress=advance)
     commands = (
-        f"spectra-bids {bids} {results} participant --atlas {atlas}",
-        f'spectra-bids {bids} {results} group --model-name {MODEL} --formula "{FORMULA}"',
+        shlex.join(["spectra-bids", str(bids), str(results), "participant", "--atlas", str(atlas)]),
+        shlex.join(["spectra-bids", str(bids), str(results), "group", "--model-name", MODEL, "--formula", FORMULA]),
     )
     runs = [RunSettings(bids_dir=bids, output_dir=results, n_procs=n_procs, command=command) for command in commands]
+    _step(2, f"participant level: {commands[0]}")
     status = participant.run(ParticipantSettings(run=runs[0], atlas=atlas))
     if status == 0:
+        _step(3, f"group level and report: {commands[1]}")
         status = group.run(GroupSettings(run=runs[1], formula=FORMULA, model_name=MODEL))
     if status == 0:
         print(_closing(results, truth, commands))
     return status
+
+
+def _step(number: int, what: str) -> None:
+    """A line on standard error, where the progress bars are."""
+    print(f"[{number}/3] {what}", file=sys.stderr, flush=True)
 
 
 def _refuse_strangers(out: Path) -> None:
@@ -90,7 +105,7 @@ def _closing(results: Path, truth: Truth, commands: tuple[str, ...]) -> str:
     lines += [
         "",
         f"Report    {model_page(results, MODEL).resolve()}",
-        "The same by hand:",
+        "The same by hand, with the cohort and atlas that are there now:",
         *(f"  {command}" for command in commands),
     ]
     return "\n".join(lines)

@@ -15,19 +15,24 @@ _TURN = 30  # largest turn of the axis between neighbouring nodes, degrees
 
 
 def tangents(nodes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit tangents of a polyline, (ns, 3)."""
-    if len(nodes) == 1:
-        return np.array([[0.0, 0.0, 1.0]])
+    """Unit tangents of a polyline of two nodes or more, (ns, 3)."""
     t = np.gradient(nodes, axis=0)
     return np.asarray(t / np.maximum(np.linalg.norm(t, axis=1, keepdims=True), 1e-12))
 
 
-def rotation_minimising_frame(nodes: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Normals and binormals that do not twist about the curve, (ns, 3) each.
+def rotation_minimising_frame(
+    nodes: NDArray[np.float64], chord: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Normals and binormals that do not twist about the curve, (ns, 3) each; `chord` is the tangent of a single node.
 
     Double reflection, Wang, Jüttler, Zheng & Liu 2008, table I.
     """
-    t = tangents(nodes)
+    if len(nodes) > 1:
+        t = tangents(nodes)
+    else:
+        direction = np.zeros(3) if chord is None else chord
+        size = np.linalg.norm(direction)
+        t = direction[None, :] / size if size > 0 else np.array([[0.0, 0.0, 1.0]])
     normal = np.empty_like(t)
     seed = np.eye(3)[np.argmin(np.abs(t[0]))]
     normal[0] = seed - (seed @ t[0]) * t[0]
@@ -82,7 +87,10 @@ def best_angles(explained: NDArray[np.float64], max_shift: int) -> NDArray[np.in
 
 
 def radial_axes(
-    nodes: NDArray[np.float64], points: NDArray[np.float64], s: NDArray[np.int64]
+    nodes: NDArray[np.float64],
+    points: NDArray[np.float64],
+    s: NDArray[np.int64],
+    chord: NDArray[np.float64] | None = None,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Radial axis and anisotropy of every node.
 
@@ -93,6 +101,8 @@ def radial_axes(
         Atlas points.
     s : (P,) int
         Their nodes.
+    chord : (3,), optional
+        Direction of the bundle from end to end, for a grid of one node.
 
     Returns
     -------
@@ -103,7 +113,7 @@ def radial_axes(
 
     """
     ns = len(nodes)
-    normal, binormal = rotation_minimising_frame(nodes)
+    normal, binormal = rotation_minimising_frame(nodes, chord)
     offset = points - nodes[s]
     a, b = (np.einsum("ij,ij->i", offset, frame[s]) for frame in (normal, binormal))
     aa, ab, bb = _moments(a, b, s, ns).T

@@ -37,12 +37,15 @@ def resample_evenly(bundle: Bundle, n: int) -> NDArray[np.float64]:
 
 
 def resample_counts(bundle: Bundle, counts: NDArray[np.int64]) -> Bundle:
-    """Streamline i at counts[i] points evenly spaced by its arc length."""
+    """Streamline i at counts[i] points evenly spaced by its arc length; an empty one stays so and must have count 0."""
+    if (counts[bundle.counts == 0] > 0).any():
+        raise ValueError("a streamline without points cannot be resampled")
     offsets = np.r_[0, np.cumsum(counts)].astype(np.int64)
     ids = np.repeat(np.arange(bundle.n_streamlines, dtype=np.int64), counts)
     rank = np.arange(offsets[-1]) - np.repeat(offsets[:-1], counts)
     t = bundle.lengths[ids] * rank / np.maximum(counts[ids] - 1, 1)
-    return Bundle(_positions(bundle, t, ids).astype(np.float32), offsets)
+    points = _positions(bundle, t, ids) if len(t) else np.empty((0, 3))
+    return Bundle(points.astype(np.float32), offsets)
 
 
 def median_step(bundle: Bundle) -> float:

@@ -79,9 +79,9 @@ def session_quantiles(
     distances: Sequence[NDArray[np.float64]], sizes: Sequence[int], shares: Sequence[float] = (0.5, 0.95)
 ) -> tuple[float, ...]:
     """Quantiles of the distances of all points of a session, from the drawn ones of each bundle and its size."""
-    if not distances:
+    values = np.concatenate([np.empty(0), *distances])
+    if not len(values):
         return tuple(float("nan") for _ in shares)
-    values = np.concatenate(distances)
     weights = np.concatenate([np.full(len(d), n / max(1, len(d))) for d, n in zip(distances, sizes, strict=True)])
     order = np.argsort(values, kind="stable")
     reached = np.cumsum(weights[order]) / weights.sum()

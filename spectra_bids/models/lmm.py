@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import special
 
+from spectra_bids.models.cells import Cells
 from spectra_bids.models.reml import Criterion, F, I, OwnPattern, SharedPattern, State, solve
 from spectra_bids.models.satterthwaite import test_contrast, variance_of_parameters
 
@@ -122,74 +123,14 @@ def fit_lmm(
     basis = [np.linalg.solve(r.T, c.T).T for c in rows]  # L β = (L R⁻¹) γ with X = QR
     ones = q.sum(axis=0)
     centre = bool(np.abs(q @ ones - 1).max() < 1e-8)  # values may be centred where X holds an intercept
-    cells = _Cells(y, x.shape[1], groups, subjects, factors, min_subjects, centre)
+    cells = Cells(y, x.shape[1], groups, subjects, factors, min_subjects, centre)
     out = _Collected(y.shape[1], basis, ones)
     for criterion, index in _batches(cells, q, chunk_bytes):
         _fit_batch(criterion, index, cells, out)
     return out.finish(cells, np.linalg.inv(r))
 
 
-class _Cells:
-    """Bookkeeping of cells: what is observed, scale, counts, and who can be fitted."""
-
-    def __init__(
-        self,
-        y: F,
-        p: int,
-        groups: I | None,
-        subjects: I | None,
-        factors: Sequence[I],
-        min_subjects: int | None,
-        centre: bool,
-    ) -> None:
-        self.observed = np.isfinite(y)
-        self.complete = bool(self.observed.all())
-        self.groups = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
-        n = self.n = self.observed.sum(axis=0).astype(np.int64)
-        with np.errstate(invalid="ignore", divide="ignore"):
-            filled = y if self.complete else np.where(self.observed, y, 0.0)
-            mean = filled.sum(axis=0) / n
-            centred = filled - mean
-            if not self.complete:
-                centred[~self.observed] = 0.0
-            self.sd = np.sqrt(np.einsum("ij,ij->j", centred, centred) / (n - 1))
-            constant = ~(self.sd > 1e-12 * np.abs(mean))
-            scale = np.where(constant, 1.0, self.sd)
-            self.shift = mean / scale if centre else np.zeros_like(mean)
-        self.y = (centred if centre else filled) / scale
-        least = max(10, p + 5) if min_subjects is None else min_subjects
-        people = n if subjects is None else self._count_present(subjects)
-        few = (people < least) | (n <= p)
-        for codes in factors:
-            few |= self._fewest_in_level(codes, subjects) < 3
-        self.status = np.where(few, "too_few", np.where(constant, "constant", "ok")).astype("U16")
-        self.n_levels = np.zeros_like(n) if self.groups is None else self._count_present(self.groups)
-
-    def _count_present(self, codes: I) -> I:
-        """Number of distinct codes among each cell's rows, (C,)."""
-        codes = np.unique(codes, return_inverse=True)[1]
-        if self.complete:
-            return np.full(len(self.n), int(codes.max()) + 1, dtype=np.int64)
-        order = np.argsort(codes, kind="stable")
-        starts = np.searchsorted(codes[order], np.arange(int(codes.max()) + 1))
-        return np.asarray(np.logical_or.reduceat(self.observed[order], starts, axis=0).sum(axis=0), dtype=np.int64)
-
-    def _fewest_in_level(self, codes: I, subjects: I | None) -> I:
-        """Smallest number of subjects in any level, (C,)."""
-        counts = []
-        for level in np.unique(codes[codes >= 0]):
-            rows = codes == level
-            seen = self.observed[rows]
-            if subjects is not None:
-                who = np.unique(subjects[rows], return_inverse=True)[1]
-                order = np.argsort(who, kind="stable")
-                starts = np.searchsorted(who[order], np.arange(int(who.max()) + 1))
-                seen = np.logical_or.reduceat(seen[order], starts, axis=0)
-            counts.append(seen.sum(axis=0))
-        return np.min(counts, axis=0) if counts else np.full(len(self.n), 3)
-
-
-def _batches(cells: _Cells, q: F, chunk_bytes: float) -> Iterator[tuple[Criterion, I]]:
+def _batches(cells: Cells, q: F, chunk_bytes: float) -> Iterator[tuple[Criterion, I]]:
     """Criteria of all cells that can be fitted, batch by batch: shared patterns first, the others in chunks."""
     n, p = q.shape
     todo = np.flatnonzero(cells.status == "ok")
@@ -197,26 +138,26 @@ def _batches(cells: _Cells, q: F, chunk_bytes: float) -> Iterator[tuple[Criterio
     if cells.groups is not None:
         # One decomposition costs about as much as this many cells of their own (measured).
         worth = 4 + n * n_groups**2 / 5e5
-        for index in _shared_patterns(cells, todo, worth):
-            rows = cells.observed[:, index[0]]
+        for index in cells.shared_patterns(todo, worth):
+            rows = cells.seen(index[:1])[:, 0]
             own_q, own_r = np.linalg.qr(q[rows])
             if np.abs(np.diag(own_r)).min() < np.sqrt(_RANK):
                 continue  # left to the rank check of the cells' own patterns
             groups = np.unique(cells.groups[rows], return_inverse=True)[1]
             for part in _split(index, 8 * 12 * (n + n_groups), chunk_bytes):
-                y = cells.y[:, part] if cells.complete else cells.y[np.ix_(rows, part)]
-                yield _Rotated(SharedPattern(own_q, groups, y), own_r), part
+                z = cells.standardised(part)
+                yield _Rotated(SharedPattern(own_q, groups, z if rows.all() else z[rows]), own_r), part
             todo = np.setdiff1d(todo, index, assume_unique=True)
     size = 8 * (6 * n + 2 * (n_groups + 12) * (p + 2) ** 2)
     for part in _split(todo, size, chunk_bytes):
         criterion, part = _estimable(
-            OwnPattern(q, cells.groups, cells.y[:, part], cells.observed[:, part]), part, cells
+            OwnPattern(q, cells.groups, cells.standardised(part), cells.seen(part)), part, cells
         )
         if len(part):
             yield criterion, part
 
 
-def _estimable(criterion: OwnPattern, index: I, cells: _Cells) -> tuple[OwnPattern, I]:
+def _estimable(criterion: OwnPattern, index: I, cells: Cells) -> tuple[OwnPattern, I]:
     """The cells whose own rows leave the design at full rank; the others are marked."""
     deficient = np.linalg.eigvalsh(criterion.gram)[:, 0] < _RANK
     if not deficient.any():
@@ -240,18 +181,6 @@ class _Rotated:
         return State(back @ own.inverse @ back.T, self.r.T @ own.slope @ self.r, own.coefficients @ back.T)
 
 
-def _shared_patterns(cells: _Cells, todo: I, worth: float) -> list[I]:
-    """Groups of at least `worth` cells that are observed on the same rows."""
-    if len(todo) < worth:
-        return []
-    if cells.complete:
-        return [todo]
-    packed = np.packbits(cells.observed[:, todo], axis=0).T
-    keys = np.ascontiguousarray(packed).view(np.dtype((np.void, packed.shape[1]))).ravel()
-    _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
-    return [todo[inverse == k] for k in np.flatnonzero(counts >= worth)]
-
-
 def _split(index: I, bytes_per_cell: float, chunk_bytes: float) -> list[I]:
     if len(index) == 0:
         return []
@@ -268,7 +197,7 @@ class _Collected:
         self.sigma, self.theta = np.full(n_cells, np.nan), np.full(n_cells, np.nan)
         self.tests = [{k: np.full(n_cells, np.nan) for k in ("estimate", "se", "df_num", "df", "value")} for _ in basis]
 
-    def finish(self, cells: _Cells, r_inverse: F) -> LmmFit:
+    def finish(self, cells: Cells, r_inverse: F) -> LmmFit:
         """Back to the units of y and to p values."""
         sd = cells.sd
         tests = []
@@ -298,7 +227,7 @@ class _Collected:
         )
 
 
-def _fit_batch(criterion: Criterion, index: I, cells: _Cells, out: _Collected) -> None:
+def _fit_batch(criterion: Criterion, index: I, cells: Cells, out: _Collected) -> None:
     """Fit, test and store one batch of cells."""
     if cells.groups is None:
         lam, good = np.zeros(len(index)), np.ones(len(index), dtype=bool)

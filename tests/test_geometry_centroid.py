@@ -22,6 +22,9 @@ from spectra_bids.geometry.centroid import (
     resample_evenly,
 )
 
+#: Seen: 0.06 mm at most. QuickBundles decides each flip against the mean so far, we against the mean of all.
+QUICKBUNDLES_MM = 0.2
+
 
 def quickbundles_centroid(bundle: Bundle, n: int = 100) -> np.ndarray:
     """The one centroid that DIPY's QuickBundles makes at an unbounded threshold."""
@@ -103,16 +106,13 @@ def test_the_centroid_is_close_to_quickbundles_on_packaged_bundles():
     for person in load_people():
         for name, bundle in person.items():
             found = distance(centroid(bundle), quickbundles_centroid(bundle))
-            assert found < 1.0, (name, found)
+            assert found < QUICKBUNDLES_MM, (name, found)
 
 
 def test_the_centroid_is_close_to_quickbundles_on_the_atlas(shared_data):
     far = {n: distance(centroid(b), quickbundles_centroid(b)) for n, b in atlas_bundles(shared_data).items()}
     print({name: round(d, 3) for name, d in far.items()})
     assert max(far.values()) < QUICKBUNDLES_MM
-
-
-QUICKBUNDLES_MM = 1.0
 
 
 def test_a_curve_is_resampled_evenly_by_arc_length_and_to_its_middle_for_one():

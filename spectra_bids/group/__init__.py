@@ -67,7 +67,7 @@ def run(settings: GroupSettings) -> int:
         return 0
     _write_shared(out, whole, model)
     results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
-    page = write_page(settings, model, cohorts, grids, results, _absent_note(absent))
+    page = write_page(settings, model, cohorts, grids, results, absent)
     _write_model(out, model, results, settings, key)
     log.info("report: %s", page)
     return 0
@@ -105,12 +105,6 @@ def _grids(out: Path, cohorts: Mapping[Dims, Cohort], settings: GroupSettings) -
             "Run the participant level again, or leave these bundles out with --allow-partial",
         )
     return {b: load_grid(out, stored[b][0], b) for b in bundles if b in stored}
-
-
-def _absent_note(absent: tuple[str, ...]) -> tuple[str, ...]:
-    if not absent:
-        return ()
-    return (f"{len(absent)} bundles of the atlas are in nobody's data and were not tested: {', '.join(absent)}",)
 
 
 def _wanted(settings: GroupSettings, bundles: list[str], absent: tuple[str, ...]) -> list[str]:

@@ -34,12 +34,16 @@ def write_page(
     cohorts: Mapping[Dims, Cohort],
     grids: Mapping[str, Grid],
     results: Mapping[Dims, Results],
-    notes: tuple[str, ...] = (),
+    absent: tuple[str, ...] = (),
 ) -> Path:
     """Write `model-<name>.html` and the figures beside the model's tables."""
     out = settings.run.output_dir
     coverage = bundle_status(next(iter(cohorts.values())), model)
     atlas, scalar_units, hashes = _facts(next(iter(cohorts.values())))
+    notices = [Notice("note", note) for note in model.notes]
+    if absent:
+        title = f"{len(absent)} bundles of the atlas are in nobody's data and were not tested"
+        notices.append(Notice("note", title, ", ".join(absent)))
     warnings = absence_warnings(coverage, model.design)
     page = GroupPage(
         name=model.name,
@@ -59,7 +63,7 @@ def write_page(
         space=str(atlas.get("Space", "atlas space")),
         provenance=_provenance(out, atlas, hashes),
         command=group_command(settings, model.name),
-        notices=tuple(Notice("note", note) for note in (*model.notes, *notes)),
+        notices=tuple(notices),
     )
     drawn = group_figures(page)
     for figure in drawn:
@@ -108,8 +112,17 @@ def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
     used = np.any(contrast.weights != 0, axis=0)
     terms = [t for t in design.terms if used[list(t.columns)].any()]
     by = terms[0].variables[0] if len(terms) == 1 and len(terms[0].variables) == 1 else ""
-    if contrast.kind == "term":
-        return ContrastItem(contrast.name, f"term {contrast.name} of the formula", by)
+    if contrast.kind == "term" and contrast.type == "F":
+        return ContrastItem(
+            contrast.name, f"any difference: all {len(contrast.weights)} columns of {contrast.name}", by
+        )
+    factor = next((f for f in design.factors if f.name == by), None)
+    if contrast.kind == "term" and factor is not None and len(factor.levels) == 2:
+        reference, other = factor.levels
+        higher, lower = (f"{word} in {other} than in {reference}" for word in ("higher", "lower"))
+        return ContrastItem(contrast.name, f"{other} − {reference}", by, higher, lower)
+    if contrast.kind == "term" and by and factor is None:
+        return ContrastItem(contrast.name, f"slope of {by}", by, f"rises with {by}", f"falls with {by}")
     rows = (" ".join(f"{w:+g}·{c}" for w, c in zip(row, design.columns, strict=True) if w) for row in contrast.weights)
     return ContrastItem(contrast.name, "; ".join(rows), by)
 

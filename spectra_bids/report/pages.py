@@ -224,11 +224,14 @@ class ContrastItem:
     """One thing that is tested: its name in the tables, what it says in words or weights, the design column it is of.
 
     `by` splits the measured profiles into curves: a factor's levels, or terciles of a number; empty for none.
+    `up` and `down` say in words what a positive and a negative estimate mean, "lower in patient than in control".
     """
 
     name: str
     text: str = ""
     by: str = ""
+    up: str = "positive effect"
+    down: str = "negative effect"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 
 from spectra_bids.figures.plots import is_true
 from spectra_bids.figures.style import end_word, number
-from spectra_bids.report.pages import GroupPage
+from spectra_bids.report.pages import ContrastItem, GroupPage
 from spectra_bids.report.tables import p_text
 
 if TYPE_CHECKING:
@@ -153,13 +153,14 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     if np.isfinite(cluster.get("r_low", np.nan)):
         parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
     text = ", ".join(parts) + ". "
-    sign = {"+": "Positive", "-": "Negative"}.get(str(cluster["direction"]), "")
+    contrast = next((c for c in page.contrasts if c.name == family.contrast), ContrastItem(family.contrast))
+    sign = {"+": contrast.up, "-": contrast.down}.get(str(cluster["direction"]), "")
     is_f = bool((rows["statistic"].astype(str) == "F").any())
     peak = f"{'F' if is_f else 't'} = {number(float(cluster['value_peak']))}"
     if np.isfinite(cluster["estimate_peak"]):
         units = page.units.get(family.scalar, "")
         peak += f", estimate {number(float(cluster['estimate_peak']))}{' ' + units if units else ''}"
-    text += f"{sign + ' effect; at' if sign and not is_f else 'At'} its peak {peak}, "
+    text += f"{sign[:1].upper() + sign[1:] + '; at' if sign and not is_f else 'At'} its peak {peak}, "
     text += f"p = {p_text(float(cluster['p_peak']))}, q = {p_text(float(cluster['q_peak']))}. "
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
     return text + f"Centre: {centre} mm ({page.space})."

@@ -143,8 +143,8 @@ def test_a_twisted_ribbon_is_followed_no_faster_than_thirty_degrees_per_node():
 def test_a_single_node_takes_the_direction_of_its_bundle():
     bundle = ribbon(2, n=100, length=40)
     turned = bundle.with_points(bundle.points[:, [1, 0, 2]])  # runs along x, wide along y
-    assert build_grid(bundle, ns=1).axes[0].tolist() == pytest.approx([1, 0, 0], abs=0.03)
-    assert build_grid(turned, ns=1).axes[0].tolist() == pytest.approx([0, 1, 0], abs=0.03)
+    assert build_grid(bundle, ns=1).axes[0].tolist() == pytest.approx([1, 0, 0], abs=0.06)
+    assert build_grid(turned, ns=1).axes[0].tolist() == pytest.approx([0, 1, 0], abs=0.06)
     assert build_grid(turned, ns=1).ends == ("L", "R")
 
 

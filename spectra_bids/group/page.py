@@ -114,7 +114,7 @@ def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
     by = terms[0].variables[0] if len(terms) == 1 and len(terms[0].variables) == 1 else ""
     if contrast.kind == "term" and contrast.type == "F":
         return ContrastItem(
-            contrast.name, f"any difference: all {len(contrast.weights)} columns of {contrast.name}", by
+            contrast.name, f"any difference over {len(contrast.weights)} columns of X", by
         )
     factor = next((f for f in design.factors if f.name == by), None)
     if contrast.kind == "term" and factor is not None and len(factor.levels) == 2:

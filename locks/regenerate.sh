@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Make the lock files from pyproject.toml and locks/*.in, with hashes and without any index's address.
-# They agree with one another: test is constrained by core, build and r by test, bench by r.
+# They agree with one another: test is constrained by core, build and r by test.
 # Where packages come from is the caller's affair (uv's own UV_* variables); no lock file says it.
 #   locks/regenerate.sh [--upgrade]
 set -euo pipefail
@@ -19,4 +19,3 @@ compile locks/core.txt pyproject.toml "$@"
 compile locks/test.txt pyproject.toml --extra test --constraint locks/core.txt "$@"
 compile locks/build.txt locks/build.in --constraint locks/test.txt "$@"
 compile locks/r.txt pyproject.toml --extra r --constraint locks/test.txt "$@"
-compile locks/bench.txt locks/bench.in --constraint locks/r.txt "$@"

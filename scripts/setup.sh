@@ -6,7 +6,7 @@
 #   core   the program                                                        (default)
 #   test   + pytest, ruff, mypy, import-linter; system: R with lme4 and lmerTest, chromium and its driver, a font
 #   r      + pymer4 and rpy2, the R engine; system: R's headers, emmeans, pbkrtest
-#   bench  + the programs that benchmarks/ run beside this one
+#   bench  test + the programs that benchmarks/ run beside this one, each in an environment of its own
 #
 # PYTHON names another interpreter than the first python >= 3.11 found.
 set -euo pipefail
@@ -29,19 +29,17 @@ die() {
 locks_of() { # the lock files of a level, each a superset of what it builds on
   case $1 in
     core) echo locks/core.txt ;;
-    test) echo locks/test.txt ;;
+    test | bench) echo locks/test.txt ;;
     r) echo locks/test.txt locks/r.txt ;;
-    bench) echo locks/test.txt locks/r.txt locks/bench.txt ;;
     *) return 1 ;;
   esac
 }
 
 levels_with() { # the levels that include a level, itself first
   case $1 in
-    core) echo core test r bench ;;
-    test) echo test r bench ;;
-    r) echo r bench ;;
-    bench) echo bench ;;
+    core) echo core test r ;;
+    test | bench) echo test r ;;
+    r) echo r ;;
   esac
 }
 
@@ -99,7 +97,8 @@ install_packages() {
     "$venv/bin/python" -m pip install --quiet --progress-bar off --require-hashes -r "$lock" ||
       die "pip could not install $lock (its message stands above). Nothing else was changed; run this again after that."
   done
-  key_of "$level" >"$stamps/$level"
+  name=$(levels_with "$level")
+  key_of "$level" >"$stamps/${name%% *}"
 }
 
 install_self() { # editable; again only when the project's metadata change
@@ -149,3 +148,6 @@ mkdir -p "$stamps"
 install_system_packages
 install_packages
 install_self
+if [ "$level" = bench ]; then
+  benchmarks/setup_peers.sh
+fi

@@ -231,11 +231,7 @@ def _find_bundles(roots: Iterable[tuple[str, Path]], subjects: Iterable[str]) ->
     """Every bundle once: single files before the groups of a TRX that repeat them."""
     kept: dict[tuple[str | None, ...], BundleFile] = {}
     for subject in dict.fromkeys(subjects):
-        found = [
-            file
-            for name, root in roots
-            for file in inputs._bundles(inputs._index(root.resolve(), name, subject, None), [])
-        ]
+        found = [file for name, root in roots for file in inputs.find_bundles(root, name, subject)]
         for file in sorted(found, key=lambda f: (f.group is not None, f.path.as_posix(), f.group or "")):
             entities = [file.entities.get(key) for key in ("subject", "session", "acquisition", "run")]
             kept.setdefault((*entities, file.name, _space(file)), file)

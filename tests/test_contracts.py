@@ -143,7 +143,7 @@ def pins(lock: str) -> dict[str, str]:
     return dict(re.findall(r"^([A-Za-z0-9._-]+)(?:\[[a-z,]+\])?==(\S+)", text, re.MULTILINE))
 
 
-@pytest.mark.parametrize("lock", ["build", "test", "r", "bench"])
+@pytest.mark.parametrize("lock", ["build", "test", "r"])
 def test_locks_agree_about_a_package_that_two_of_them_pin(lock):
     core, other = pins("core"), pins(lock)
     both = core.keys() & other.keys()

@@ -220,13 +220,32 @@ def _config(path: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
         raise MissingInputError(f"--config-file {path} does not exist") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config-file {path} is not TOML: {error}") from error
-    known = {a.dest: a for a in parser._actions}
+    known = {a.dest: a for a in parser._actions if a.option_strings and a.default is not argparse.SUPPRESS}
+    del known["config_file"]
     unknown = sorted(set(content) - set(known))
     if unknown:
         raise UsageError(
             f"--config-file {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}"
         )
-    return {k: Path(str(v)) if known[k].type is Path else v for k, v in content.items()}
+    return {key: _config_value(path, known[key], value) for key, value in content.items()}
+
+
+def _config_value(path: Path, action: argparse.Action, value: object) -> object:
+    """A value of the configuration file, held against what its option takes (argparse checks only what is typed)."""
+    listed = action.nargs == "+"
+    items = value if isinstance(value, list) else [value]
+    if action.nargs == 0:
+        takes: tuple[type, ...] = (bool,) if action.const is True else (int,)
+    else:
+        takes = {int: (int,), float: (int, float)}.get(action.type, (str,))  # type: ignore[call-overload]
+    if isinstance(value, list) is not listed or any(type(item) not in takes for item in items):
+        words = {bool: "true or false", int: "an integer", float: "a number", str: "a text in quotes"}[takes[-1]]
+        wanted = f"a list, each item {words}" if listed else words
+        raise UsageError(f"--config-file {path}: {action.dest} must be {wanted}. Got {value!r}")
+    if action.choices is not None and value not in action.choices:
+        allowed = ", ".join(action.choices)
+        raise UsageError(f"--config-file {path}: {action.dest} must be one of {allowed}. Got {value!r}")
+    return Path(str(value)) if action.type is Path else value
 
 
 def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid: str) -> RunSettings:

@@ -13,10 +13,15 @@ from types import FrameType
 from spectra_bids.errors import SpectraError, TemporaryError
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT}
+_AGAIN = "Run the same command again: what is done is kept"
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived. Not an Exception: no handler on the way to `guarded` may take it for something else."""
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:
-    raise TemporaryError("stopped by SIGTERM before the end", "Run the same command again: what is done is kept")
+    raise _Terminated
 
 
 def guarded(job: Callable[[], int]) -> int:
@@ -27,11 +32,14 @@ def guarded(job: Callable[[], int]) -> int:
     except SpectraError as error:
         _say(error.message, error.hint)
         return error.exit_status
+    except _Terminated:
+        _say("stopped by SIGTERM before the end", _AGAIN)
+        return TemporaryError.exit_status
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader has gone: nothing to say
         return 0
     except KeyboardInterrupt:
-        _say("interrupted", "Run the same command again: what is done is kept")
+        _say("interrupted", _AGAIN)
         return 130
     except OSError as error:
         if error.errno in _PASSING:
@@ -39,12 +47,18 @@ def guarded(job: Callable[[], int]) -> int:
                 f"{error.filename or 'the disk'}: {error.strerror}", "Free some space, then run the same command again"
             )
             return TemporaryError.exit_status
-        traceback.print_exc()
-        return SpectraError.exit_status
+        if error.filename is not None:  # nearly always a right that is lacking: the file says which
+            _say(f"{error.filename}: {error.strerror}", "Check that the file is there and that you may read it")
+            return SpectraError.exit_status
+        return _bug()
     except Exception:
-        traceback.print_exc()
-        _say("this is a bug of spectra-bids", "Please report it with the lines above")
-        return SpectraError.exit_status
+        return _bug()
+
+
+def _bug() -> int:
+    traceback.print_exc()
+    _say("this is a bug of spectra-bids", "Please report it with the lines above")
+    return SpectraError.exit_status
 
 
 def _say(message: str, hint: str) -> None:

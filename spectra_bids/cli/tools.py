@@ -34,6 +34,7 @@ def atlas(arguments: Sequence[str]) -> int:
     build.add_argument("--streamlines", type=int, default=2000, metavar="N", help="streamlines per bundle (2000)")
     build.add_argument("--space", metavar="LABEL", help="space of the bundles, where their names do not say it")
     build.add_argument("--name", metavar="TEXT", help="name of the atlas")
+    build.add_argument("--license", metavar="TEXT", help="licence for atlas.json; default the data set's own")
     build.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of the draw (0)")
     fetch = sub.add_parser("fetch", help="bring an atlas (archive with atlas.json) to where --atlas NAME finds it")
     fetch.add_argument("source", help="URL or path of a zip or tar archive")
@@ -44,9 +45,18 @@ def atlas(arguments: Sequence[str]) -> int:
     if options.verb == "build":
         from spectra_bids.atlas_build import build_atlas
 
-        build_atlas(
-            options.derivatives, options.out, options.streamlines, options.space, options.name, options.random_seed
+        made = build_atlas(
+            options.derivatives,
+            options.out,
+            options.streamlines,
+            options.space,
+            options.name,
+            options.random_seed,
+            options.license,
         )
+        for name, pooled in made.items():
+            print(f"{name}: {pooled.streamlines} streamlines of {pooled.subjects} subjects, {pooled.dropped} dropped")
+        print(f"The atlas is in {options.out}")
         return 0
     from spectra_bids.dataset.atlas_store import atlas_home, fetch_atlas
 

@@ -39,6 +39,7 @@ __all__ = [
     "SessionInputs",
     "TransformFile",
     "discover_derivatives",
+    "find_bundles",
     "find_sessions",
     "read_session",
 ]
@@ -226,6 +227,11 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
     chosen, kept, space, more = join(bundles, maps, session, scalars)
     kept = tuple(replace(s, units=_units(s.path)) for s in kept)
     return SessionInputs(subject, session, space, chosen, kept, transforms, (*notes, *more))
+
+
+def find_bundles(root: Path, name: str, subject: str) -> list[BundleFile]:
+    """Every bundle of a subject in one data set, of all sessions and spaces."""
+    return _bundles(_index(Path(os.path.abspath(root)), name, label(subject, "subject label"), None), [])
 
 
 @lru_cache(maxsize=64)

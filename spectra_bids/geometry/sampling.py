@@ -82,8 +82,9 @@ class Interpolator:
             low = along_z(index)
             return np.asarray(low + (along_z(index + dy) - low) * ty)
 
-        low = along_y(self.base)
-        return self._spread(np.asarray(low + (along_y(self.base + dx) - low) * tx))
+        with np.errstate(invalid="ignore"):  # inf - inf: not finite either
+            low = along_y(self.base)
+            return self._spread(np.asarray(low + (along_y(self.base + dx) - low) * tx))
 
     @property
     def n_visited(self) -> int:

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from spectra_bids import __version__
 from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, FITS_1D, FITS_2D, SUMMARY, Column, sidecar
-from spectra_bids.dataset.grids import load_grid, stored_grids
-from spectra_bids.dataset.names import canonical, group_dir, model_dir, model_page, model_table
+from spectra_bids.dataset.grids import load_grid
+from spectra_bids.dataset.names import canonical, grid_files, group_dir, model_dir, model_page, model_table
 from spectra_bids.dataset.outputs import (
     read_table,
     sha256,
@@ -29,7 +31,7 @@ from spectra_bids.group.decide import Results, decide, level_column
 from spectra_bids.group.fit import fit_bundle
 from spectra_bids.group.model import GroupModel, make_model
 from spectra_bids.group.page import group_command, write_page
-from spectra_bids.group.tables import Cohort, Dims, read_cohort
+from spectra_bids.group.tables import Cohort, Dims, long_table, read_cohort, read_sidecars, scalars_of
 from spectra_bids.models.smdl import to_smdl
 from spectra_bids.report.methods import citation_bib, citation_md
 from spectra_bids.settings import GroupSettings, settings_hash
@@ -52,7 +54,8 @@ def run(settings: GroupSettings) -> int:
     whole = _cohorts(settings)
     absent = next(iter(whole.values())).absent
     cohorts = {d: c.without(absent) for d, c in whole.items()}
-    grids = _grids(out, cohorts, settings)
+    sidecars = read_sidecars(next(iter(cohorts.values())).sessions)
+    grids = _grids(out, cohorts, sidecars[0], settings)
     model = make_model(settings, next(iter(cohorts.values())).sessions)
     wanted = _wanted(settings, list(grids), absent)
     if settings.run.dry_run:
@@ -62,20 +65,31 @@ def run(settings: GroupSettings) -> int:
         log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
         return 0
     key = _reduce_key(settings, model, fits)
-    if not (settings.run.force or settings.run.reports_only) and _is_reduced(out, model, cohorts, key):
+    done = _is_reduced(out, model, cohorts, key)
+    if settings.run.reports_only and not done:
+        raise MissingInputError(
+            f"--reports-only: the tables of model {model.name} are missing or out of date",
+            "Run the same command without --reports-only",
+        )
+    page = model_page(out, model.name)
+    if done and page.is_file() and not (settings.run.force or settings.run.reports_only):
         log.info("model %s was done already", model.name)
         return 0
-    _write_shared(out, whole, model)
     results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
-    page = write_page(settings, model, cohorts, grids, results, absent)
-    _write_model(out, model, results, settings, key)
+    write_page(settings, model, cohorts, grids, results, sidecars, absent)
+    if not settings.run.reports_only:
+        _write_shared(out, tuple(cohorts), model)
+        _write_model(out, model, results, settings, key)
     log.info("report: %s", page)
     return 0
 
 
 def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
     kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
-    cohorts = {d: read_cohort(settings.run.output_dir, d, settings.scalars) for d in kinds}
+    run = settings.run
+    cohorts = {
+        d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels) for d in kinds
+    }
     if len(cohorts) == 2:
         one, two = (c.sessions[["participant_id", "session_id"]] for c in cohorts.values())
         if not one.equals(two):
@@ -87,24 +101,35 @@ def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
     return cohorts
 
 
-def _grids(out: Path, cohorts: Mapping[Dims, Cohort], settings: GroupSettings) -> dict[str, Grid]:
-    """Grids of the bundles in the tables.
+def _grids(
+    out: Path, cohorts: Mapping[Dims, Cohort], made: Mapping[str, Any], settings: GroupSettings
+) -> dict[str, Grid]:
+    """Grids of the bundles in the tables, those that the tables were made with (`made`: a table's sidecar).
 
     Raises
     ------
     MissingInputError
         If a bundle's grid is missing, unless --allow-partial.
+    DatasetError
+        If a stored grid is not that of the tables.
 
     """
-    stored = stored_grids(out)
+    label, checksums = made["Atlas"]["Label"], made["GridChecksums"]
     bundles = next(iter(cohorts.values())).bundles
-    absent = [b for b in bundles if b not in stored]
+    absent = [b for b in bundles if not grid_files(out, label, b)[0].is_file()]
     if absent and not settings.allow_partial:
         raise MissingInputError(
-            f"no grid in {out / 'atlas'} for: {', '.join(absent)}",
+            f"no grid of atlas {label} in {out / 'atlas'} for: {', '.join(absent)}",
             "Run the participant level again, or leave these bundles out with --allow-partial",
         )
-    return {b: load_grid(out, stored[b][0], b) for b in bundles if b in stored}
+    grids = {b: load_grid(out, label, b) for b in bundles if b not in absent}
+    for name, grid in grids.items():
+        if grid.checksum != checksums.get(name):
+            raise DatasetError(
+                f"the profile tables were made with another grid of {name} than the one in {out / 'atlas'}",
+                "Run the participant level again for everybody",
+            )
+    return grids
 
 
 def _wanted(settings: GroupSettings, bundles: list[str], absent: tuple[str, ...]) -> list[str]:
@@ -152,13 +177,16 @@ def _fit_all(
 def _reduce_key(settings: GroupSettings, model: GroupModel, fits: Mapping[Dims, list[Path]]) -> str:
     files = {p.name: sha256(p) for paths in fits.values() for p in paths}
     procedure = (settings.stats_mode, settings.alpha, settings.adaptive, settings.alpha_block, settings.alpha_cell)
+    people = hashlib.sha256(model.joined.to_csv().encode()).hexdigest()
     command = group_command(settings, model.name)
-    return settings_hash(files, procedure, model.dropped, command, __version__)
+    return settings_hash(files, procedure, model.dropped, people, command, __version__)
 
 
 def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], key: str) -> bool:
+    """Whether the tables are there and were made of these fits, people and settings."""
     tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in KINDS]  # type: ignore[arg-type]
-    if not (model_page(out, model.name).is_file() and all(t.is_file() for t in tables)):
+    shared = [path for d in cohorts for path in shared_files(out, d)]
+    if not all(path.is_file() for path in (*tables, *shared)):
         return False
     try:
         return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
@@ -166,16 +194,24 @@ def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], ke
         return False
 
 
-def _write_shared(out: Path, cohorts: Mapping[Dims, Cohort], model: GroupModel) -> None:
-    """Files of the whole cohort: parquet, and the pair of tables that AFQ tools read."""
-    for dims, cohort in cohorts.items():
-        write_parquet(group_dir(out) / f"desc-profile{dims}_tractometry.parquet", cohort.long())
-    if "1D" in cohorts:
-        long = cohorts["1D"].long()
-        afq = pd.DataFrame({"subjectID": long["participant_id"], "sessionID": long["session_id"]})
-        afq["tractID"], afq["nodeID"] = long["bundle"], long["s"]
-        _write_csv(group_dir(out) / "tract_profiles.csv", afq.join(long[list(cohorts["1D"].scalars)]))
-        _write_csv(group_dir(out) / "subjects.csv", model.table.rename(columns={"participant_id": "subjectID"}))
+def shared_files(out: Path, dims: Dims) -> tuple[Path, ...]:
+    """Files of the whole cohort that follow from its tables of one kind: Parquet, and what AFQ tools read."""
+    folder = group_dir(out)
+    parquet = folder / f"desc-profile{dims}_tractometry.parquet"
+    return (parquet, folder / "tract_profiles.csv", folder / "subjects.csv") if dims == "1D" else (parquet,)
+
+
+def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None:
+    """Files that every model shares: all sessions and scalars, whatever this model uses."""
+    for dims in kinds:
+        long = long_table(out, dims)
+        parquet, *afq = shared_files(out, dims)
+        write_parquet(parquet, long)
+        if afq:
+            keys = {"participant_id": "subjectID", "session_id": "sessionID", "bundle": "tractID", "s": "nodeID"}
+            profiles = long[[*keys, *scalars_of(long.columns)]]
+            for path, table in zip(afq, (profiles, model.joined), strict=True):
+                _write_csv(path, table.rename(columns=keys))
     write_text(out / "logs" / "CITATION.md", citation_md())
     write_text(out / "logs" / "CITATION.bib", citation_bib())
 

@@ -13,7 +13,7 @@ from spectra_bids import __version__
 from spectra_bids.columns import FITS_1D, FITS_2D, names, sidecar
 from spectra_bids.dataset.names import fits_file
 from spectra_bids.dataset.outputs import read_table, write_json, write_table
-from spectra_bids.errors import SpectraError
+from spectra_bids.errors import MissingInputError, SpectraError
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.model import GroupModel
 from spectra_bids.group.tables import Cohort
@@ -27,6 +27,10 @@ def fit_bundle(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid:
     key = fits_key(settings, model, cohort, grid)
     if not settings.run.force and _is_done(path, key):
         return path, False
+    if settings.run.reports_only:
+        raise MissingInputError(
+            f"--reports-only: {path} is missing or out of date", "Run the same command without --reports-only"
+        )
     table = _fit(settings, model, cohort, grid)
     columns = FITS_1D if cohort.dims == "1D" else FITS_2D
     facts = {

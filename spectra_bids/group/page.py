@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,6 @@ import numpy as np
 import pandas as pd
 
 from spectra_bids import __version__
-from spectra_bids.dataset.grids import stored_grids
 from spectra_bids.dataset.names import model_dir, model_page
 from spectra_bids.dataset.outputs import write_text
 from spectra_bids.geometry.grid import Grid
@@ -34,15 +32,16 @@ def write_page(
     cohorts: Mapping[Dims, Cohort],
     grids: Mapping[str, Grid],
     results: Mapping[Dims, Results],
+    sidecars: Sequence[Mapping[str, Any]],
     absent: tuple[str, ...] = (),
 ) -> Path:
     """Write `model-<name>.html` and the figures beside the model's tables."""
     out = settings.run.output_dir
     coverage = bundle_status(next(iter(cohorts.values())), model)
-    atlas, scalar_units, hashes = _facts(next(iter(cohorts.values())))
     notices = [Notice("note", note) for note in model.notes]
     if absent:
-        title = f"{len(absent)} bundles of the atlas are in nobody's data and were not tested"
+        what = "1 bundle of the atlas is" if len(absent) == 1 else f"{len(absent)} bundles of the atlas are"
+        title = f"{what} in nobody's data and not tested"
         notices.append(Notice("note", title, ", ".join(absent)))
     warnings = absence_warnings(coverage, model.design)
     page = GroupPage(
@@ -58,10 +57,10 @@ def write_page(
         profiles=_measured(cohorts.get("1D"), model),
         ends={n: g.ends for n, g in grids.items()},
         sides={n: g.sides for n, g in grids.items()},
-        units=scalar_units,
+        units=_units(sidecars, next(iter(cohorts.values())).scalars),
         coverage=coverage,
-        space=str(atlas.get("Space", "atlas space")),
-        provenance=_provenance(out, atlas, hashes),
+        space=str(sidecars[0]["Atlas"].get("Space", "atlas space")),
+        provenance=_provenance(sidecars, grids),
         command=group_command(settings, model.name),
         notices=tuple(notices),
     )
@@ -93,6 +92,8 @@ def group_command(settings: GroupSettings, name: str) -> str:
     """Command that makes this model's outputs: the same whatever was said of processes or verbosity."""
     run = settings.run
     words = ["spectra-bids", str(run.bids_dir), str(run.output_dir), "group", "--model-name", name]
+    words += ["--participant-label", *run.participant_labels] if run.participant_labels else []
+    words += ["--session-label", *run.session_labels] if run.session_labels else []
     words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
     words += ["--design", str(settings.design)] if settings.design else []
     words += ["--contrast", *settings.contrasts] if settings.contrasts else []
@@ -113,9 +114,7 @@ def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
     terms = [t for t in design.terms if used[list(t.columns)].any()]
     by = terms[0].variables[0] if len(terms) == 1 and len(terms[0].variables) == 1 else ""
     if contrast.kind == "term" and contrast.type == "F":
-        return ContrastItem(
-            contrast.name, f"any difference over {len(contrast.weights)} columns of X", by
-        )
+        return ContrastItem(contrast.name, f"any difference over {len(contrast.weights)} columns of X", by)
     factor = next((f for f in design.factors if f.name == by), None)
     if contrast.kind == "term" and factor is not None and len(factor.levels) == 2:
         reference, other = factor.levels
@@ -145,27 +144,18 @@ def _measured(cohort: Cohort | None, model: GroupModel) -> pd.DataFrame | None:
     return table
 
 
-def _facts(cohort: Cohort) -> tuple[dict[str, Any], dict[str, str], tuple[str, ...]]:
-    """Atlas, unit per scalar and settings hashes, from the sessions' sidecars."""
-    atlas: dict[str, Any] = {}
-    scalar_units: dict[str, str] = {}
-    hashes: dict[str, None] = {}
-    for path in cohort.sessions["path"]:
-        sidecar = json.loads(path.with_suffix(".json").read_text())
-        atlas = atlas or sidecar.get("Atlas", {})
-        hashes[str(sidecar.get("SettingsHash"))] = None
-        for scalar in cohort.scalars:
-            if scalar in sidecar:
-                scalar_units.setdefault(scalar, str(sidecar[scalar].get("Units", "")))
-    return atlas, {s: scalar_units.get(s, "") for s in cohort.scalars}, tuple(hashes)
+def _units(sidecars: Sequence[Mapping[str, Any]], scalars: Sequence[str]) -> dict[str, str]:
+    """Unit of each scalar, as the first session that has it says."""
+    described = {s: next((facts[s] for facts in sidecars if s in facts), {}) for s in scalars}
+    return {s: str(entry.get("Units", "")) for s, entry in described.items()}
 
 
-def _provenance(out: Path, atlas: Mapping[str, Any], hashes: tuple[str, ...]) -> dict[str, str]:
-    facts = {
+def _provenance(sidecars: Sequence[Mapping[str, Any]], grids: Mapping[str, Grid]) -> dict[str, str]:
+    atlas = sidecars[0]["Atlas"]
+    hashes = dict.fromkeys(str(facts.get("SettingsHash")) for facts in sidecars)
+    return {
         "Atlas": f"{atlas.get('Name', 'n/a')} ({atlas.get('Space', 'n/a')}; {atlas.get('License', 'n/a')})",
         "Participant-level settings": ", ".join(hashes),
         "spectra-bids": __version__,
+        **{f"Grid {name}": f"checksum {grid.checksum[:16]}…" for name, grid in grids.items()},
     }
-    for bundle, (_, path) in stored_grids(out).items():
-        facts[f"Grid {bundle}"] = f"checksum {json.loads(path.read_text())['Checksum'][:16]}…"
-    return facts

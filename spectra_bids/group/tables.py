@@ -6,22 +6,23 @@ Rows of a session's table are the grid's cells, the same in the same order for e
 
 from __future__ import annotations
 
+import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spectra_bids.columns import PROFILE_2D, names
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 
 Dims = Literal["1D", "2D"]
 
 _KEYS = {"1D": ["bundle", "s", "s_mm"], "2D": ["bundle", "s", "r", "s_mm", "r_mm"]}
-_FIXED = {"n_points", "n_streamlines", "status"}
 _NAME = re.compile(r"^(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.*)?_desc-profile[12]D_tractometry\.tsv$")
 
 
@@ -74,17 +75,6 @@ class Cohort:
         values = {scalar: v[:, keep] for scalar, v in self.values.items()}
         return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, status=self.status[:, keep])
 
-    def long(self) -> pd.DataFrame:
-        """One row per session and cell with all scalars, as the group's parquet file holds it."""
-        n, c = len(self.sessions), len(self.cells)
-        head = self.sessions[["participant_id", "session_id"]].loc[np.repeat(np.arange(n), c)].reset_index(drop=True)
-        body = pd.concat([self.cells] * n, ignore_index=True)
-        table = pd.concat([head, body], axis=1)
-        table["status"] = self.status.ravel()
-        for scalar, values in self.values.items():
-            table[scalar] = values.ravel()
-        return table
-
 
 def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
     """Profile tables below an output directory: participant_id, session_id, path; one row per session."""
@@ -98,16 +88,90 @@ def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
     table = pd.DataFrame(rows, columns=["participant_id", "session_id", "path"])
     double = table[table.duplicated(["participant_id", "session_id"], keep=False)]
     if len(double):
-        names = ", ".join(p.name for p in double["path"][:2])
+        files = ", ".join(p.name for p in double["path"][:2])
         raise DatasetError(
-            f"{double['participant_id'].iloc[0]} has several {dims} profile tables, expected one per session: {names}",
+            f"{double['participant_id'].iloc[0]} has several {dims} profile tables, expected one per session: {files}",
             "Keep one space per output directory: use another OUTPUT_DIR for the other",
         )
     return table
 
 
-def read_cohort(out: Path, dims: Dims, scalars: Sequence[str] = ("*",)) -> Cohort:
-    """Read every session's profile table.
+def choose_sessions(table: pd.DataFrame, participants: Sequence[str], sessions: Sequence[str]) -> pd.DataFrame:
+    """Rows of `session_tables` of these labels (without sub-, ses-); all where none is given.
+
+    Raises
+    ------
+    NothingSelectedError
+        A label is nobody's.
+
+    """
+    for flag, column, prefix, wanted in (
+        ("--participant-label", "participant_id", "sub-", participants),
+        ("--session-label", "session_id", "ses-", sessions),
+    ):
+        if not wanted:
+            continue
+        there = table[column].dropna().unique()
+        absent = [label for label in wanted if prefix + label not in there]
+        if absent:
+            known = ", ".join(there[:20]) + (" ..." if len(there) > 20 else "")
+            raise NothingSelectedError(
+                f"{flag} {' '.join(absent)}: no such profile tables. There are: {known or 'none'}"
+            )
+        table = table[table[column].isin([prefix + label for label in wanted])]
+    if table.empty:
+        raise NothingSelectedError("--participant-label and --session-label together select no profile table")
+    return table.reset_index(drop=True)
+
+
+def long_table(out: Path, dims: Dims) -> pd.DataFrame:
+    """All columns of all sessions' tables, one below the other, after participant_id and session_id."""
+    sessions = session_tables(out, dims)
+    parts = []
+    for subject, session, path in sessions.itertuples(index=False):
+        table = _read(path)
+        table.insert(0, "participant_id", subject)
+        table.insert(1, "session_id", pd.Series(session, index=table.index, dtype="string"))
+        parts.append(table)
+    return pd.concat(parts, ignore_index=True)
+
+
+def read_sidecars(sessions: pd.DataFrame) -> list[dict[str, Any]]:
+    """JSON beside each session's table, in order.
+
+    Raises
+    ------
+    DatasetError
+        One is missing or unreadable, or the sessions were made with different atlases or grids.
+
+    """
+    found: list[dict[str, Any]] = []
+    for path in sessions["path"]:
+        try:
+            facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
+            grids = (facts["Atlas"]["Label"], facts["GridChecksums"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise DatasetError(
+                f"{path.with_suffix('.json')} cannot be read as the sidecar of a profile table: {error}",
+                "Run the participant level again for this session",
+            ) from error
+        if found and grids != (found[0]["Atlas"]["Label"], found[0]["GridChecksums"]):
+            raise DatasetError(
+                f"{path.name} was made with another atlas or other grids than {sessions['path'].iloc[0].name}",
+                "Run the participant level again with one atlas for everybody",
+            )
+        found.append(facts)
+    return found
+
+
+def read_cohort(
+    out: Path,
+    dims: Dims,
+    scalars: Sequence[str] = ("*",),
+    participants: Sequence[str] = (),
+    session_labels: Sequence[str] = (),
+) -> Cohort:
+    """Read every session's profile table, or those of some participants and sessions.
 
     Raises
     ------
@@ -116,7 +180,7 @@ def read_cohort(out: Path, dims: Dims, scalars: Sequence[str] = ("*",)) -> Cohor
     DatasetError
         If a table's cells differ from the others'.
     NothingSelectedError
-        If no scalar is selected.
+        If no scalar, participant or session is selected.
 
     """
     sessions = session_tables(out, dims)
@@ -125,6 +189,7 @@ def read_cohort(out: Path, dims: Dims, scalars: Sequence[str] = ("*",)) -> Cohor
             f"no {dims} profile tables in {out}. Expected sub-*/[ses-*/]dwi/*_desc-profile{dims}_tractometry.tsv",
             "Run the participant level into the same OUTPUT_DIR first",
         )
+    sessions = choose_sessions(sessions, participants, session_labels)
     keys = _KEYS[dims]
     tables = [_read(path) for path in sessions["path"]]
     cells = tables[0][keys]
@@ -134,12 +199,19 @@ def read_cohort(out: Path, dims: Dims, scalars: Sequence[str] = ("*",)) -> Cohor
                 f"{path.name} has other cells than {sessions['path'].iloc[0].name}: the grids differ",
                 "Both must be made with the same atlas and grid settings; rerun the participant level for one of them",
             )
-    found = sorted({c for t in tables for c in t.columns if c not in {*keys, *_FIXED} and not c.endswith("_sd")})
+    found = sorted({c for t in tables for c in scalars_of(t.columns)})
     chosen = select_scalars(found, scalars)
     nothing = np.full(len(cells), np.nan)
     values = {c: np.stack([t[c].to_numpy(np.float64) if c in t.columns else nothing for t in tables]) for c in chosen}
     status = np.stack([t["status"].to_numpy(dtype=object) for t in tables])
     return Cohort(dims, sessions, cells, values, status)
+
+
+def scalars_of(columns: Iterable[str]) -> list[str]:
+    """Scalars among the columns of a profile table, in order; their standard deviations left out."""
+    fixed = {"participant_id", "session_id", *names(PROFILE_2D)}
+    scalars = [c for c in columns if c not in fixed]
+    return [c for c in scalars if not (c.endswith("_sd") and c.removesuffix("_sd") in scalars)]
 
 
 def select_scalars(found: Sequence[str], wanted: Sequence[str]) -> list[str]:

@@ -264,12 +264,13 @@ def solve(criterion: Criterion) -> tuple[F, Bool]:
     """
     lambdas = _GRID / criterion.scale
     d = criterion.grid(lambdas)
-    best = np.argmin(np.where(np.isfinite(d), d, np.inf), axis=1)
+    d = np.where(np.isfinite(d), d, np.inf)  # at huge λ rounding may leave a between-group design singular
+    best = np.argmin(d, axis=1)
     n = len(best)
     every = np.arange(n)
     lam = lambdas[best]
     low, high = lambdas[np.maximum(best - 1, 0)], lambdas[np.minimum(best + 1, len(lambdas) - 1)]
-    good = np.isfinite(d).all(axis=1) & (best < len(lambdas) - 1)
+    good = np.isfinite(d.min(axis=1)) & (best < len(lambdas) - 1)
     at_zero = best == 0
     active = every[good & ~at_zero]
     zero = every[good & at_zero]

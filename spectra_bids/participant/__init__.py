@@ -140,6 +140,7 @@ def _in_parallel(
 ) -> Iterator[list[Outcome]]:
     """Outcomes of every subject, in order; whatever ends the loop early ends the workers too."""
     from concurrent.futures import ProcessPoolExecutor
+    from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import active_children, get_context
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
@@ -153,6 +154,11 @@ def _in_parallel(
                 if settings.run.stop_on_first_crash and any(o.state == "failed" for o in found):
                     pool.shutdown(wait=True, cancel_futures=True)
                     return
+        except BrokenProcessPool as error:
+            raise TemporaryError(
+                "a worker process was killed, most often because the memory was used up",
+                "Give more memory or a smaller --n-procs, and run the same command again: what is done is kept",
+            ) from error
         except BaseException:
             # Without this, leaving the block would wait for every subject that is still queued.
             pool.shutdown(wait=False, cancel_futures=True)
@@ -183,11 +189,11 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
         except (OutputError, TemporaryError):
             raise  # a full disk or a missing permission stops everyone
         except Exception as error:
-            message = f"{error}" + (f" {error.hint}." if isinstance(error, SpectraError) and error.hint else "")
+            message = in_words(error)
             status = error.exit_status if isinstance(error, SpectraError) else SpectraError.exit_status
-            outcomes.append(Outcome(session, "failed", message, status))
             crashes.append((str(session), message))
-            _record_crash(settings, session, error)
+            record = _record_crash(settings, session, error).relative_to(settings.run.output_dir)
+            outcomes.append(Outcome(session, "failed", f"{message} Details: {record}", status))
             if settings.run.stop_on_first_crash:
                 break
     page = subject_page(settings.run.output_dir, sessions[0].subject)
@@ -198,11 +204,20 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
     return outcomes
 
 
-def _record_crash(settings: ParticipantSettings, session: Session, error: Exception) -> None:
+def in_words(error: Exception) -> str:
+    """Message and hint of an error as sentences; an error that is not ours has its kind before it."""
+    if not isinstance(error, SpectraError):
+        return f"{type(error).__name__}: {error}."
+    return " ".join(f"{text.rstrip('.')}." for text in (error.message, error.hint) if text)
+
+
+def _record_crash(settings: ParticipantSettings, session: Session, error: Exception) -> Path:
     """Leave `sub-XX/log/<run>/crash-<session>.txt` with the traceback and what was asked for."""
     folder = crash_dir(settings.run.output_dir, session.subject, settings.run.run_uuid or "run")
     text = "".join(traceback.format_exception(error))
-    write_text(folder / f"crash-{session}.txt", f"{session}\n{settings.run.command}\n\n{text}")
+    path = folder / f"crash-{session}.txt"
+    write_text(path, f"{session}\n{settings.run.command}\n\n{text}")
+    return path
 
 
 def _tell(outcome: Outcome) -> None:

@@ -69,6 +69,26 @@ def atlas(arguments: Sequence[str]) -> int:
     return 0
 
 
+def validate(arguments: Sequence[str]) -> int:
+    """`spectra-bids validate OUT`."""
+    parser = argparse.ArgumentParser(
+        prog="spectra-bids validate",
+        description="Check an output directory: names, descriptions, columns, grids and their checksums, what stands "
+        "alone. Prints errors and warnings; exit status 0, or 16 if there is an error.",
+    )
+    parser.add_argument("out", type=Path, help="OUTPUT_DIR of a run")
+    options = parser.parse_args(arguments)
+    from spectra_bids.dataset.validate import validate as check
+    from spectra_bids.errors import DatasetError
+
+    found = check(options.out)
+    for finding in found:
+        print(finding)
+    errors = sum(f.level == "error" for f in found)
+    print(f"{errors} errors, {len(found) - errors} warnings in {options.out}")
+    return DatasetError.exit_status if errors else 0
+
+
 def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
     """The tool with warnings on standard error, for the levels it runs."""
 
@@ -80,4 +100,8 @@ def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], i
 
 
 #: Name in first place -> tool.
-TOOLS: dict[str, Callable[[Sequence[str]], int]] = {"demo": _logged(demo), "atlas": _logged(atlas)}
+TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
+    "demo": _logged(demo),
+    "atlas": _logged(atlas),
+    "validate": validate,
+}

@@ -16,6 +16,6 @@ compile() {
     --output-file "$out"
 }
 compile locks/core.txt pyproject.toml "$@"
-compile locks/test.txt pyproject.toml --extra test --constraint locks/core.txt "$@"
+compile locks/test.txt pyproject.toml --extra test --extra dask --constraint locks/core.txt "$@"
 compile locks/build.txt locks/build.in --constraint locks/test.txt "$@"
 compile locks/r.txt pyproject.toml --extra r --constraint locks/test.txt "$@"

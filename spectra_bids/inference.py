@@ -49,7 +49,7 @@ def bh_adjust(p: F) -> F:
     valid = np.flatnonzero(np.isfinite(p))
     m = len(valid)
     order = valid[np.argsort(p[valid], kind="stable")]
-    scaled = p[order] * m / np.arange(1, m + 1)
+    scaled = m / np.arange(1, m + 1) * p[order]  # in this order, as R has it: never below p by rounding
     out[order] = np.minimum(1.0, np.minimum.accumulate(scaled[::-1])[::-1])
     return out
 
@@ -78,7 +78,7 @@ def bky_reject(p: F, alpha: float) -> tuple[Bool, F]:
 def simes(p: F) -> float:
     """Simes' combination min_k n p_(k) / k of the finite p values; NaN without any."""
     p = np.sort(p[np.isfinite(p)])
-    return float((len(p) * p / np.arange(1, len(p) + 1)).min()) if len(p) else float("nan")
+    return float((len(p) / np.arange(1, len(p) + 1) * p).min()) if len(p) else float("nan")
 
 
 def hierarchical_fdr(

@@ -78,6 +78,7 @@ class RunSettings:
     dry_run: bool = False
     force: bool = False
     verbose: int = 0
+    dask_scheduler: str = ""
     command: str = ""
     run_uuid: str = ""
 

@@ -61,9 +61,7 @@ class Ended(NamedTuple):
 
 def _in_this_process(*arguments: object) -> Ended:
     from spectra_bids.cli import main
-    from spectra_bids.dataset import inputs
 
-    inputs._index.cache_clear()  # a process of its own would have indexed nothing yet
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         try:

@@ -31,7 +31,7 @@ def ribbon(
     bend: float = 0.0,
     width: float = 7.0,
     thickness: float = 1.5,
-    step: float = 1.0,
+    step: float = 0.8,
     ragged: float = 5.0,
 ) -> Bundle:
     """A bundle with the cross-section of a ribbon, standard deviations `width` x `thickness` mm.

@@ -18,6 +18,7 @@ import pytest
 from spectra_bids import __version__
 from spectra_bids.columns import BUNDLE, PROFILE_1D, PROFILE_2D, names, sidecar
 from spectra_bids.dataset import names as paths
+from spectra_bids.dataset import outputs
 from spectra_bids.dataset.outputs import (
     bids_uri,
     read_table,
@@ -266,3 +267,19 @@ def test_an_output_tree_passes_the_bids_validator(tmp_path: Path, sources: list[
     (out / ".bidsignore").unlink()
     broken = subprocess.run([validator, "--json", str(out)], capture_output=True, text=True, check=False)
     assert broken.returncode != 0
+
+
+def test_leftovers_of_killed_runs_go_but_files_being_written_stay(tmp_path: Path) -> None:
+    (tmp_path / "deep").mkdir()
+    dead = tmp_path / "deep" / ".table.tsv.abc.tmp"
+    dead.write_text("half")
+    handle, alive = outputs._temporary(tmp_path / "page.html")
+    kept = tmp_path / "notes.tmp"
+    kept.write_text("not ours")
+    outputs.clear_leftovers(tmp_path, recursive=True)
+    assert not dead.exists()
+    assert Path(alive).exists()
+    assert kept.exists()
+    os.close(handle)
+    outputs.clear_leftovers(tmp_path, recursive=False)
+    assert not Path(alive).exists()

@@ -86,8 +86,8 @@ def test_distances_are_those_to_the_nearest_atlas_point():
 def test_two_thousand_points_stand_for_a_large_bundle():
     atlas, rec = ribbon(1, n=60), ribbon(2, n=200)
     drawn = distances_to_atlas(rec, atlas)
-    every = np.sqrt(((rec.points[:, None, :] - atlas.points[None, ::1, :]) ** 2).sum(axis=2).min(axis=1))
     assert len(rec.points) > 2000
+    every = np.array([((atlas.points - p) ** 2).sum(axis=1).min() for p in rec.points[::3]]) ** 0.5
     assert len(drawn) == 2000
     np.testing.assert_allclose(np.quantile(drawn, [0.5, 0.95]), np.quantile(every, [0.5, 0.95]), atol=0.15)
 
@@ -130,6 +130,11 @@ def quantiles(bundles: dict[str, Bundle], atlas: dict[str, Bundle]) -> tuple[flo
     )
 
 
+def shown(found: tuple[float, ...]) -> str:
+    """Median/p95 mm."""
+    return "/".join(f"{x:.2f}" for x in found)
+
+
 def bundles_of(folder: Path, entity: str) -> dict[str, Bundle]:
     """Streamline files of a folder by the canonical name of their bundle."""
     found = {}
@@ -141,9 +146,10 @@ def bundles_of(folder: Path, entity: str) -> dict[str, Bundle]:
 def test_bundles_that_are_in_place_lie_two_millimetres_from_the_atlas(shared_data):
     bundles, _ = mni_subject(shared_data)
     found = quantiles({n: b.bundle for n, b in bundles.items()}, atlas_bundles(shared_data))
-    print("real-mni median %.2f p95 %.2f mm" % found)
+    print("real-mni", shown(found))
     assert len(bundles) == 19
-    np.testing.assert_allclose(found, (2.0, 11.0), atol=0.15)
+    # All points instead of those drawn: 2.08 and 12.76.
+    np.testing.assert_allclose(found, (2.08, 12.76), atol=0.15)
 
 
 def test_streamline_registration_brings_native_bundles_to_the_atlas(shared_data):
@@ -152,10 +158,11 @@ def test_streamline_registration_brings_native_bundles_to_the_atlas(shared_data)
     names = sorted(native)
     affine = streamline_registration([native[n] for n in names], [atlas[n] for n in names])
     before, after = (quantiles(b, atlas) for b in (native, {n: apply_affine(affine, native[n]) for n in names}))
-    print("real-pyafq native %.1f/%.1f" % before, "after SLR %.2f/%.2f mm" % after)
+    print("real-pyafq native", shown(before), "after SLR", shown(after))
     assert len(names) == 18
     np.testing.assert_allclose(before, (38, 63), atol=1.0)
-    np.testing.assert_allclose(after, (1.8, 10.2), atol=0.3)
+    # All points instead of those drawn: 1.77 and 11.27.
+    np.testing.assert_allclose(after, (1.77, 11.27), atol=0.2)
 
 
 def test_the_stored_transform_brings_native_bundles_to_the_atlas_and_the_wrong_direction_does_not(shared_data):
@@ -168,7 +175,7 @@ def test_the_stored_transform_brings_native_bundles_to_the_atlas_and_the_wrong_d
         for invert in (True, False)
     )
     before = quantiles(native, atlas)
-    print("real-qsirecon native %.1f/%.1f" % before, "transformed %.2f/%.2f" % right, "wrong way %.1f/%.1f mm" % wrong)
+    print("real-qsirecon native", shown(before), "transformed", shown(right), "wrong way", shown(wrong))
     assert len(native) == 18
     np.testing.assert_allclose(before, (6.9, 23.9), atol=0.3)
     np.testing.assert_allclose(right, (2.2, 8.6), atol=0.2)

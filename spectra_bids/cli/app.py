@@ -19,7 +19,7 @@ _EPILOG = """examples:
       xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
-tools (spectra-bids TOOL --help): demo, atlas
+tools (spectra-bids TOOL --help): demo, atlas, validate
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -186,6 +186,11 @@ def _group(group: argparse._ArgumentGroup) -> None:
 
 def _running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--n-procs", "--nprocs", type=int, metavar="N", help="processes; default: the cores there are")
+    group.add_argument(
+        "--dask-scheduler",
+        metavar="ADDRESS",
+        help="tcp://host:port of a Dask cluster that does the work instead (subjects; bundles at group level)",
+    )
     group.add_argument("--omp-nthreads", type=int, default=1, metavar="N", help="threads per process (1)")
     group.add_argument("--mem", metavar="SIZE", help="memory bound, such as 8G")
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="scratch space, outside BIDS_DIR")
@@ -220,7 +225,8 @@ def _config(path: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
         raise MissingInputError(f"--config-file {path} does not exist") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"--config-file {path} is not TOML: {error}") from error
-    known = {a.dest: a for a in parser._actions if a.option_strings and a.default is not argparse.SUPPRESS}
+    options = (a for a in parser._actions if a.option_strings)
+    known = {a.dest: a for a in options if argparse.SUPPRESS not in (a.dest, a.default)}
     del known["config_file"]
     unknown = sorted(set(content) - set(known))
     if unknown:
@@ -279,6 +285,7 @@ def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid
         dry_run=options.dry_run,
         force=options.force,
         verbose=options.verbose,
+        dask_scheduler=_address(options.dask_scheduler),
         command="spectra-bids " + shlex.join(arguments),
         run_uuid=run_uuid,
     )
@@ -292,6 +299,15 @@ def _named(text: str) -> tuple[str, Path]:
     if not name or not path:
         raise UsageError(f"-d takes NAME=PATH. Got {text!r}")
     return name, Path(path)
+
+
+def _address(text: str | None) -> str:
+    """Address of a scheduler: protocol://host:port."""
+    import re
+
+    if text is not None and not re.fullmatch(r"[a-z]+://\S+:\d+", text):
+        raise UsageError(f"--dask-scheduler takes an address such as tcp://host:8786. Got {text!r}")
+    return text or ""
 
 
 def _positive(value: int | None, flag: str) -> int | None:

@@ -41,6 +41,7 @@ __all__ = [
     "discover_derivatives",
     "find_bundles",
     "find_sessions",
+    "forget_index",
     "read_session",
 ]
 
@@ -259,6 +260,11 @@ def _index(root: Path, name: str, subject: str, database: Path | None) -> tuple[
         if entities.get("subject") == subject:
             files.append(_File(Path(path), entities, name))
     return tuple(sorted(files, key=lambda f: f.path.as_posix()))
+
+
+def forget_index() -> None:
+    """Index anew from now on: files may have changed since this process last looked."""
+    _index.cache_clear()
 
 
 def _filters(settings: RunSettings) -> dict[str, dict[str, Any]]:

@@ -12,12 +12,14 @@ Files at the root of the output data set have the same bytes whoever writes them
 from __future__ import annotations
 
 import errno
+import fcntl
 import hashlib
 import io
 import json
 import os
 import tempfile
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +27,7 @@ import numpy as np
 
 from spectra_bids import __version__
 from spectra_bids.columns import BUNDLE, PROFILE_1D, PROFILE_2D, sidecar
-from spectra_bids.errors import DatasetError, MissingInputError, OutputError, TemporaryError
+from spectra_bids.errors import DatasetError, MissingInputError, OutputError, SpectraError, TemporaryError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -68,6 +70,7 @@ Written by spectra-bids. One folder per subject; a report page beside it.
 The columns of the tables are explained in the JSON files of the same name, here and beside each table.
 """
 
+_TEMPORARY = ".tmp"
 _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN}
 
 
@@ -86,14 +89,17 @@ def write_bytes(path: Path, content: bytes) -> None:
     temporary = ""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        handle, temporary = _temporary(path)
         with os.fdopen(handle, "wb") as file:
             file.write(content)
-        os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, outputs are shared
-        os.replace(temporary, path)
+            file.flush()
+            os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, outputs are shared
+            os.replace(temporary, path)
+    except SpectraError:  # SIGTERM's, which is an OSError too
+        _discard(temporary)
+        raise
     except OSError as error:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        _discard(temporary)
         if error.errno in _PASSING:
             raise TemporaryError(
                 f"{path} cannot be written: {error.strerror}", "Free some space, run again."
@@ -102,9 +108,41 @@ def write_bytes(path: Path, content: bytes) -> None:
             f"{path} cannot be written: {error.strerror}", "Choose an output folder that you may write to."
         ) from error
     except BaseException:
-        if temporary and os.path.exists(temporary):
-            os.unlink(temporary)
+        _discard(temporary)
         raise
+
+
+def _temporary(path: Path) -> tuple[int, str]:
+    """Open a temporary file beside `path` that is locked as long as it is being written."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_TEMPORARY)
+        with suppress(OSError):  # a file system without locks: then nobody clears up there either
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(handle).st_nlink:  # else a clean-up came between making and locking
+            return handle, name
+        os.close(handle)
+
+
+def clear_leftovers(folder: Path, *, recursive: bool) -> None:
+    """Delete temporary files of runs that were killed; those that a running job is writing are locked and stay."""
+    pattern = f".*{_TEMPORARY}"
+    for path in folder.rglob(pattern) if recursive else folder.glob(pattern):
+        try:
+            handle = os.open(path, os.O_RDWR)
+        except OSError:
+            continue  # gone already, or not ours
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink(missing_ok=True)
+        except OSError:
+            continue  # locked: it is being written
+        finally:
+            os.close(handle)
+
+
+def _discard(temporary: str) -> None:
+    if temporary and os.path.exists(temporary):
+        os.unlink(temporary)
 
 
 def _umask() -> int:

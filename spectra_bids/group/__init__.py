@@ -6,6 +6,8 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +19,7 @@ from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, FITS_1D, FITS_2D, 
 from spectra_bids.dataset.grids import load_grid
 from spectra_bids.dataset.names import canonical, grid_files, group_dir, model_dir, model_page, model_table
 from spectra_bids.dataset.outputs import (
+    clear_leftovers,
     read_table,
     sha256,
     write_bytes,
@@ -35,6 +38,7 @@ from spectra_bids.group.tables import Cohort, Dims, long_table, read_cohort, rea
 from spectra_bids.models.smdl import to_smdl
 from spectra_bids.report.methods import citation_bib, citation_md
 from spectra_bids.settings import GroupSettings, settings_hash
+from spectra_bids.workers import Workers, map_unordered
 
 log = logging.getLogger("spectra_bids")
 
@@ -60,6 +64,8 @@ def run(settings: GroupSettings) -> int:
     wanted = _wanted(settings, list(grids), absent)
     if settings.run.dry_run:
         return _plan(settings, model, cohorts, wanted)
+    clear_leftovers(out, recursive=False)
+    clear_leftovers(group_dir(out), recursive=True)
     fits = _fit_all(settings, model, cohorts, {n: grids[n] for n in wanted})
     if settings.bundles:
         log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
@@ -163,15 +169,24 @@ def _wanted(settings: GroupSettings, bundles: list[str], absent: tuple[str, ...]
 def _fit_all(
     settings: GroupSettings, model: GroupModel, cohorts: Mapping[Dims, Cohort], grids: Mapping[str, Grid]
 ) -> dict[Dims, list[Path]]:
+    """Files of the fits by kind of profile, in the order of the grids."""
     from tqdm import tqdm
 
-    paths: dict[Dims, list[Path]] = {d: [] for d in cohorts}
-    jobs = [(d, grid) for grid in grids.values() for d in cohorts]
-    for dims, grid in tqdm(jobs, desc="Models", unit="bundle", disable=None):
-        path, computed = fit_bundle(settings, model, cohorts[dims], grid)
-        log.debug("%s %s", path.name, "fitted" if computed else "was fitted already")
-        paths[dims].append(path)
-    return paths
+    kinds = [d for _ in grids for d in cohorts]
+    jobs = ((cohorts[d].only(name), grid) for name, grid in grids.items() for d in cohorts)  # lazy: each is a copy
+    # One process of this machine: a bundle takes less time than another process takes to start.
+    workers = Workers(dask_scheduler=settings.run.dask_scheduler)
+    paths: dict[int, Path] = {}
+    with closing(map_unordered(partial(_fit, settings, model), jobs, workers)) as done:
+        for job, (path, computed) in tqdm(done, total=len(kinds), desc="Models", unit="bundle", disable=None):
+            log.debug("%s %s", path.name, "fitted" if computed else "was fitted already")
+            paths[job] = path
+    return {d: [paths[job] for job, kind in enumerate(kinds) if kind == d] for d in cohorts}
+
+
+def _fit(settings: GroupSettings, model: GroupModel, job: tuple[Cohort, Grid]) -> tuple[Path, bool]:
+    """Fits of one bundle and kind of profile."""
+    return fit_bundle(settings, model, *job)
 
 
 def _reduce_key(settings: GroupSettings, model: GroupModel, fits: Mapping[Dims, list[Path]]) -> str:
@@ -223,7 +238,10 @@ def _write_csv(path: Path, table: pd.DataFrame) -> None:
 def _write_model(
     out: Path, model: GroupModel, results: Mapping[Dims, Results], settings: GroupSettings, key: str
 ) -> None:
-    """The model file, then sidecars, then tables: what is there is complete."""
+    """Old tables go, then come the model file, sidecars, tables: what is there is complete, whenever it is killed."""
+    for dims in results:
+        for kind in KINDS:
+            model_table(out, model.name, dims, kind).unlink(missing_ok=True)  # type: ignore[arg-type]
     write_json(
         model_dir(out, model.name) / f"model-{model.name}_smdl.json", to_smdl(model.name, model.contrasts, model.design)
     )

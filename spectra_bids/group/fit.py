@@ -42,6 +42,7 @@ def fit_bundle(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid:
         "SettingsHash": key,
         "SpectraBidsVersion": __version__,
     }
+    path.unlink(missing_ok=True)  # killed after the sidecar, old fits would pass for new ones
     write_json(path.with_suffix(".json"), {**facts, **sidecar(columns)})
     write_table(path, table)
     return path, True

@@ -163,12 +163,14 @@ def join_covariates(
             f"{', '.join(sessions['participant_id'].head(3))}; {source}: {', '.join(table['participant_id'].head(3))}",
             "participant_id must be the same in both, with or without sub-",
         )
+    chosen = settings.run.participant_labels or settings.run.session_labels
+    why = "no profile tables, or not selected" if chosen else "no profile tables"
     without = sorted(set(table["participant_id"]) - set(sessions["participant_id"]))
     joined = keyed.iloc[rows].reset_index(drop=True)
     joined["session_id"] = sessions["session_id"].to_numpy()[positions]
     if joined["session_id"].isna().all():
         joined = joined.drop(columns="session_id")
-    return joined, np.array(positions, dtype=np.int64), (*dropped, *((s, "no profile tables") for s in without))
+    return joined, np.array(positions, dtype=np.int64), (*dropped, *((s, why) for s in without))
 
 
 def absence_warnings(status: pd.DataFrame, design: Design, alpha: float = 0.05) -> list[str]:

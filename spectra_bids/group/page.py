@@ -146,7 +146,9 @@ def _measured(cohort: Cohort | None, model: GroupModel) -> pd.DataFrame | None:
 
 def _units(sidecars: Sequence[Mapping[str, Any]], scalars: Sequence[str]) -> dict[str, str]:
     """Unit of each scalar, as the first session that has it says."""
-    described = {s: next((facts[s] for facts in sidecars if s in facts), {}) for s in scalars}
+    described: dict[str, Mapping[str, Any]] = {
+        s: next((facts[s] for facts in sidecars if s in facts), {}) for s in scalars
+    }
     return {s: str(entry.get("Units", "")) for s, entry in described.items()}
 
 

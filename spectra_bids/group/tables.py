@@ -71,7 +71,13 @@ class Cohort:
 
     def without(self, bundles: Collection[str]) -> Cohort:
         """The cohort without some bundles."""
-        keep = ~self.cells["bundle"].isin(list(bundles)).to_numpy()
+        return self._where(~self.cells["bundle"].isin(list(bundles)).to_numpy())
+
+    def only(self, bundle: str) -> Cohort:
+        """The cohort with one bundle alone."""
+        return self._where((self.cells["bundle"] == bundle).to_numpy())
+
+    def _where(self, keep: NDArray[np.bool_]) -> Cohort:
         values = {scalar: v[:, keep] for scalar, v in self.values.items()}
         return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, status=self.status[:, keep])
 

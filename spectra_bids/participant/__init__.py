@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import logging
-import os
 import traceback
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from pathlib import Path
 
 from spectra_bids.dataset.atlases import Atlas, read_atlas
 from spectra_bids.dataset.grids import read_grid, write_grid
-from spectra_bids.dataset.inputs import discover_derivatives, find_sessions
+from spectra_bids.dataset.inputs import discover_derivatives, find_sessions, forget_index
 from spectra_bids.dataset.names import canonical, crash_dir, subject_page
-from spectra_bids.dataset.outputs import sha256, write_dataset_files, write_text
-from spectra_bids.errors import AtlasError, NothingSelectedError, OutputError, SpectraError, TemporaryError
+from spectra_bids.dataset.outputs import clear_leftovers, sha256, write_dataset_files, write_text
+from spectra_bids.errors import (
+    AtlasError,
+    MissingInputError,
+    NothingSelectedError,
+    OutputError,
+    SpectraError,
+    TemporaryError,
+)
 from spectra_bids.geometry.grid import Grid, build_grid
 from spectra_bids.io.tractograms import read_bundle
-from spectra_bids.participant.session import Session, run_session
+from spectra_bids.participant.session import Session, bundle_tables, run_session
 from spectra_bids.settings import ParticipantSettings
+from spectra_bids.workers import Workers, map_unordered
 
 log = logging.getLogger("spectra_bids")
 
@@ -48,6 +56,10 @@ def run(settings: ParticipantSettings) -> int:
     subjects = _by_subject(find_sessions(settings.run))
     if settings.run.dry_run:
         return _plan(settings, atlas, subjects)
+    if settings.run.reports_only:
+        subjects = _with_tables(settings.run.output_dir, subjects)
+    clear_leftovers(settings.run.output_dir, recursive=False)
+    clear_leftovers(settings.run.output_dir / "atlas", recursive=False)
     write_dataset_files(settings.run.output_dir, sources)
     freeze_grids(settings, atlas)
     outcomes: list[Outcome] = []
@@ -121,55 +133,42 @@ def _by_subject(sessions: Sequence[tuple[str, str | None]]) -> dict[str, list[Se
     return found
 
 
+def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, list[Session]]:
+    """Subjects that have tables to make pages of; the others are named in a warning.
+
+    Raises
+    ------
+    MissingInputError
+        If nobody has any.
+
+    """
+    there = {s: sessions for s, sessions in subjects.items() if bundle_tables(out, s)}
+    without = [f"sub-{s}" for s in subjects if s not in there]
+    if not there:
+        raise MissingInputError(
+            f"--reports-only: none of the selected subjects has tables in {out}",
+            "Run the same command without --reports-only",
+        )
+    if without:
+        log.warning("--reports-only: no tables, and so no page, of %s", ", ".join(without))
+    return there
+
+
 def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]]) -> Iterator[list[Outcome]]:
-    """Outcomes of every subject, in order; by several processes where there are several subjects."""
+    """Outcomes of every subject as it is done; none after a failed one with --stop-on-first-crash."""
     run = settings.run
-    workers = min(run.n_procs, len(subjects))
-    if workers <= 1:
-        for sessions in subjects.values():
-            found = run_subject(settings, sessions)
+    workers = Workers(run.n_procs, run.omp_nthreads, run.dask_scheduler)
+    with closing(map_unordered(partial(run_subject, settings), list(subjects.values()), workers)) as done:
+        for _, found in done:
             yield found
             if run.stop_on_first_crash and any(o.state == "failed" for o in found):
                 return
-        return
-    yield from _in_parallel(settings, list(subjects.values()), workers)
-
-
-def _in_parallel(
-    settings: ParticipantSettings, subjects: Sequence[Sequence[Session]], workers: int
-) -> Iterator[list[Outcome]]:
-    """Outcomes of every subject, in order; whatever ends the loop early ends the workers too."""
-    from concurrent.futures import ProcessPoolExecutor
-    from concurrent.futures.process import BrokenProcessPool
-    from multiprocessing import active_children, get_context
-
-    for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = str(settings.run.omp_nthreads)  # read by the workers' BLAS when they start
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:  # R and BLAS are not fork-safe
-        jobs = [pool.submit(run_subject, settings, sessions) for sessions in subjects]
-        try:
-            for job in jobs:
-                found = job.result()
-                yield found
-                if settings.run.stop_on_first_crash and any(o.state == "failed" for o in found):
-                    pool.shutdown(wait=True, cancel_futures=True)
-                    return
-        except BrokenProcessPool as error:
-            raise TemporaryError(
-                "a worker process was killed, most often because the memory was used up",
-                "Give more memory or a smaller --n-procs, and run the same command again: what is done is kept",
-            ) from error
-        except BaseException:
-            # Without this, leaving the block would wait for every subject that is still queued.
-            pool.shutdown(wait=False, cancel_futures=True)
-            for child in active_children():
-                child.terminate()
-            raise
 
 
 @lru_cache(maxsize=1)
 def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
-    """Atlas and stored grids, once per process."""
+    """Atlas and stored grids, once per process and run."""
+    forget_index()  # the worker of a cluster outlives runs, and files may have changed
     atlas = read_atlas(settings.atlas)
     out, wanted = settings.run.output_dir, settings.profile.grid
     stored = {
@@ -181,6 +180,7 @@ def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
 def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> list[Outcome]:
     """All sessions of one subject, then its page. What goes wrong is recorded, not raised."""
     atlas, grids = _frozen(settings)
+    clear_leftovers(settings.run.output_dir / f"sub-{sessions[0].subject}", recursive=True)
     outcomes, crashes = [], []
     for session in sessions:
         try:
@@ -189,19 +189,28 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
         except (OutputError, TemporaryError):
             raise  # a full disk or a missing permission stops everyone
         except Exception as error:
-            message = in_words(error)
-            status = error.exit_status if isinstance(error, SpectraError) else SpectraError.exit_status
-            crashes.append((str(session), message))
-            record = _record_crash(settings, session, error).relative_to(settings.run.output_dir)
-            outcomes.append(Outcome(session, "failed", f"{message} Details: {record}", status))
+            outcomes.append(_failed(settings, session, error))
+            crashes.append((str(session), in_words(error)))
             if settings.run.stop_on_first_crash:
                 break
     page = subject_page(settings.run.output_dir, sessions[0].subject)
     if settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
         from spectra_bids.participant.page import write_page
 
-        write_page(settings, atlas, grids, sessions[0].subject, tuple(crashes))
+        try:
+            write_page(settings, atlas, grids, sessions[0].subject, tuple(crashes))
+        except (OutputError, TemporaryError):
+            raise
+        except Exception as error:
+            outcomes.append(_failed(settings, Session(sessions[0].subject, None), error))
     return outcomes
+
+
+def _failed(settings: ParticipantSettings, session: Session, error: Exception) -> Outcome:
+    """The outcome of a session that an error ended, recorded in the subject's log."""
+    status = error.exit_status if isinstance(error, SpectraError) else SpectraError.exit_status
+    record = _record_crash(settings, session, error).relative_to(settings.run.output_dir)
+    return Outcome(session, "failed", f"{in_words(error)} Details: {record}", status)
 
 
 def in_words(error: Exception) -> str:

@@ -14,6 +14,7 @@ from spectra_bids.dataset.atlases import Atlas
 from spectra_bids.dataset.names import subject_page
 from spectra_bids.dataset.outputs import read_table, write_text
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.participant.session import bundle_tables
 from spectra_bids.report.build import participant_figures, participant_page
 from spectra_bids.report.pages import Crash, Notice, ParticipantPage, SessionPart
 from spectra_bids.settings import ParticipantSettings
@@ -29,9 +30,8 @@ def write_page(
     """Write `sub-XX.html` and `sub-XX/figures/*` from the subject's tables; crashes are (session, message)."""
     out = settings.run.output_dir
     folder = out / f"sub-{subject}"
-    tables = sorted(folder.glob("**/dwi/*_desc-bundle_tractometry.tsv"))
     parts, facts = [], []
-    for path in tables:
+    for path in bundle_tables(out, subject):
         sidecar = json.loads(path.with_suffix(".json").read_text())
         facts.append(sidecar)
         parts.append(_part(path, sidecar))

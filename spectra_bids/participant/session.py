@@ -54,6 +54,11 @@ def table_files(out: Path, session: Session, space: str | None) -> dict[str, Pat
     }
 
 
+def bundle_tables(out: Path, subject: str) -> list[Path]:
+    """The bundle table of each session of a subject that is done; the profiles stand beside it."""
+    return sorted((out / f"sub-{subject}").glob("**/dwi/*_desc-bundle_tractometry.tsv"))
+
+
 def run_session(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid], session: Session) -> bool:
     """Compute one session and write its tables; False if they were there already.
 
@@ -80,7 +85,7 @@ def run_session(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str,
         )
     sources = _sources(settings, inputs, files)
     tables = table_files(settings.run.output_dir, session, inputs.space)
-    key = session_key(settings, grids)
+    key = session_key(settings, atlas, grids)
     if not settings.run.force and is_done(tables, key, sources):
         return False
     computed = _compute(settings, atlas, grids, inputs, files)
@@ -88,11 +93,11 @@ def run_session(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str,
     return True
 
 
-def session_key(settings: ParticipantSettings, grids: Mapping[str, Grid]) -> str:
-    """Hash of all that decides a session's numbers apart from its input files."""
-    return settings_hash(
-        settings.profile, sorted(settings.scalars), {n: g.checksum for n, g in sorted(grids.items())}, __version__
-    )
+def session_key(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid]) -> str:
+    """Hash of all that decides a session's numbers and sidecars apart from its input files."""
+    checksums = {n: g.checksum for n, g in sorted(grids.items())}
+    said = (atlas.name, atlas.label, atlas.space, atlas.license)
+    return settings_hash(settings.profile, sorted(settings.scalars), said, checksums, __version__)
 
 
 def is_done(tables: Mapping[str, Path], key: str, sources: Mapping[str, str]) -> bool:
@@ -272,6 +277,10 @@ def _write(
         "SettingsHash": key,
         "SpectraBidsVersion": __version__,
     }
+    # Old tables and the page made of them go first: a run that is killed here leaves a session that is not done, never
+    # one in which new sidecars describe old tables.
+    for path in (*tables.values(), paths.subject_page(settings.run.output_dir, inputs.subject)):
+        path.unlink(missing_ok=True)
     for kind in KINDS:
         fixed = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}[kind]
         described = [c for s in scalars for c in scalar_columns(s, units[s], spread=kind != "bundle")]

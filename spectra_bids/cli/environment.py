@@ -1,0 +1,192 @@
+"""Where programs under this one may write: temporary files, caches, a home, also in a read-only container.
+
+Under a read-only root with an arbitrary user id there is no home, and /tmp cannot be written: R then does not start,
+matplotlib warns, wgpu finds no runtime directory. So before any of them is loaded,
+
+    TMPDIR                                         --work-dir; else as it is, if that can be written; else scratch
+    HOME  MPLCONFIGDIR  XDG_CACHE_HOME  XDG_RUNTIME_DIR    as they are, if they can be written; else scratch
+
+where scratch is --work-dir (its content stays: a font cache serves the next run), else a folder for this run in the
+system's temporary directory, else a hidden one in OUTPUT_DIR; both are removed at the end. BIDS_DIR is never written,
+nor the current directory, which Python would take for lack of a better one.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import site
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path
+
+from spectra_bids.errors import OutputError
+
+#: Begins the name of the hidden folder in OUTPUT_DIR.
+HIDDEN = ".spectra_bids-scratch-"
+
+#: What is only read from a home stays where it was, if the home is there but cannot be written.
+_READ_FROM_HOME = {
+    "XDG_DATA_HOME": ".local/share",
+    "XDG_CONFIG_HOME": ".config",
+    "R_LIBS_USER": "R/%p-library/%v",  # R fills in platform and version
+}
+
+
+@contextmanager
+def writable_environment(work_dir: Path | None, output_dir: Path) -> Iterator[None]:
+    """Point environment variables to folders that can be written, for this process and those it starts.
+
+    Parameters
+    ----------
+    work_dir : Path or None
+        --work-dir; made if it is not there.
+    output_dir : Path
+        OUTPUT_DIR; used (and made) only if there is nothing else.
+
+    Raises
+    ------
+    OutputError
+        If `work_dir` cannot be written, or if nothing can.
+
+    """
+    before = dict(os.environ)
+    with ExitStack() as stack:
+        temporary = _system_temporary()
+        if work_dir is not None:
+            scratch = _usable_work_dir(work_dir)
+        elif temporary is not None:
+            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spectra_bids-", dir=temporary)))
+        else:
+            scratch = stack.enter_context(_hidden_folder(output_dir))
+        if work_dir is not None or temporary is None:
+            temporary = _made(scratch / "tmp")
+        try:
+            os.environ["TMPDIR"] = str(temporary)
+            os.environ.update(_elsewhere(scratch))
+            tempfile.tempdir = None  # Python remembers the first answer
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+            tempfile.tempdir = None
+
+
+def _elsewhere(scratch: Path) -> dict[str, str]:
+    """Variables other than TMPDIR that must change, with folders in `scratch` that were made for them."""
+    new: dict[str, str] = {}
+    home = os.environ.get("HOME", "")
+    homeless = not _can_write(home)
+    if homeless:
+        new["HOME"] = str(_made(scratch / "home"))
+        if home and Path(home).is_dir():
+            reading = {name: str(Path(home, path)) for name, path in _READ_FROM_HOME.items()}
+            if site.ENABLE_USER_SITE:  # a child that runs this very package must find it again
+                reading["PYTHONUSERBASE"] = site.getuserbase()
+            new |= {name: path for name, path in reading.items() if name not in os.environ}
+    for name, folder in (("MPLCONFIGDIR", "matplotlib"), ("XDG_CACHE_HOME", "cache"), ("XDG_RUNTIME_DIR", "runtime")):
+        value = os.environ.get(name)
+        by_home = value is None and not homeless and name != "XDG_RUNTIME_DIR"  # its default lies in the home
+        if not by_home and not _can_write(value or ""):
+            new[name] = str(_made(scratch / folder))
+    return new
+
+
+def _system_temporary() -> Path | None:
+    """The first of the usual temporary directories that can be written; unlike tempfile's, never the current one."""
+    named = (os.environ.get(name, "") for name in ("TMPDIR", "TEMP", "TMP"))
+    return next((Path(folder) for folder in (*named, "/tmp", "/var/tmp") if _can_write(folder)), None)
+
+
+def _can_write(folder: str) -> bool:
+    """Whether a file can really be made there: access rights alone say nothing about a read-only mount or NFS."""
+    if not folder or not Path(folder).is_absolute():
+        return False
+    try:
+        with tempfile.TemporaryFile(dir=folder) as file:
+            file.write(b"1")
+    except OSError:
+        return False
+    return True
+
+
+def _made(folder: Path) -> Path:
+    """The folder, made if need be; for the user alone, as XDG_RUNTIME_DIR must be."""
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder
+
+
+def _usable_work_dir(work_dir: Path) -> Path:
+    with suppress(OSError):
+        work_dir.mkdir(parents=True, exist_ok=True)
+    if not _can_write(str(work_dir.resolve())):
+        raise OutputError(f"--work-dir must be a folder that can be written. Got {work_dir}", "Name another one.")
+    return work_dir.resolve()
+
+
+@contextmanager
+def _hidden_folder(output_dir: Path) -> Iterator[Path]:
+    """A hidden folder in OUTPUT_DIR for the time of a run, and none that an earlier, killed run left behind."""
+    missing = [folder for folder in (output_dir, *output_dir.parents) if not folder.exists()]
+    try:
+        output_dir.mkdir(parents=True, exist_ok=True)
+        with _locked(output_dir):  # so that no other run sees the new folder before it is locked
+            scratch = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=output_dir.resolve()))
+            held = os.open(scratch, os.O_RDONLY)
+            _lock(held, wait=True)
+    except OSError as error:
+        raise OutputError(
+            "no folder can be written for temporary files: neither $TMPDIR, /tmp, /var/tmp nor OUTPUT_DIR "
+            f"({output_dir}: {error.strerror})",
+            "Mount a folder that can be written and name it with --work-dir",
+        ) from error
+    try:
+        _sweep(output_dir, scratch)
+        yield scratch
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+        os.close(held)
+        for folder in missing:  # of a run that wrote nothing, nothing stays
+            with suppress(OSError):
+                folder.rmdir()
+
+
+def _sweep(output_dir: Path, mine: Path) -> None:
+    """Remove the hidden folders whose run is no more: nobody holds their lock."""
+    with _locked(output_dir):
+        for folder in output_dir.resolve().glob(f"{HIDDEN}*"):
+            if folder != mine and _unheld(folder):
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def _unheld(folder: Path) -> bool:
+    try:
+        handle = os.open(folder, os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        return _lock(handle, wait=False)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle, wait=True)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _lock(handle: int, *, wait: bool) -> bool:
+    """Lock an open folder; False where another process holds it, or the file system has no locks."""
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True

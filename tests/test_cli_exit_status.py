@@ -56,6 +56,7 @@ class Wrong(NamedTuple):
 PARTICIPANT = {
     "output in place of input": Wrong(2, ("OUTPUT_DIR must not be BIDS_DIR",), "", out="{bids}"),
     "work dir in the input": Wrong(2, ("--work-dir", "must not lie in BIDS_DIR"), "-w {bids}/work"),
+    "database in the input": Wrong(2, ("--bids-database-dir", "only read"), "--bids-database-dir {bids}/db"),
     "derivative without a path": Wrong(2, ("-d takes NAME=PATH", "'maps='"), "-d maps="),
     "derivative without a name": Wrong(2, ("-d takes NAME=PATH",), "-d =/somewhere"),
     "derivative twice under one name": Wrong(2, ("different names",), "-d a={bids} a={atlas}"),
@@ -243,7 +244,7 @@ class Spoilt(NamedTuple):
 
 TABLES = {
     "no participant_id": Spoilt(lambda t: t.replace("participant_id", "subject"), ("participant_id", "subject")),
-    "nobody of the tables": Spoilt(lambda t: t.replace("sub-", "sub-X"), ("no subject of the profile tables", "sub-01")),
+    "nobody of the tables": Spoilt(lambda t: t.replace("sub-", "sub-X"), ("no subject of the profile", "sub-01")),
     "somebody twice": Spoilt(lambda t: t.replace("sub-02", "sub-01"), ("sub-01", "twice")),
     "a row too short": Spoilt(lambda t: t + "sub-99\tcontrol\n", ("Line 14", "5 values", "Got 2")),
     "a text in a number": Spoilt(lambda t: t.replace("sub-01\tcontrol\t", "sub-01\tcontrol\tx"), ("age", "Units")),

@@ -365,6 +365,16 @@ def test_a_bundle_that_nobody_has_is_said_and_left_out(group, profiles, cli, stu
     assert cli(*command, "--allow-partial").status == 0
 
 
+def test_another_reason_for_a_missing_bundle_is_a_new_page_without_a_fit(group, profiles):
+    group()
+    before, old = fits(profiles), page(profiles)
+    (path,) = (profiles / "sub-04" / "dwi").glob("*_desc-profile1D_tractometry.tsv")
+    edit(path, lambda t: t.assign(status=t["status"].replace("no_bundle", "few_streamlines")))
+    group()
+    assert fits(profiles) == before
+    assert page(profiles) != old
+
+
 def test_settings_of_a_run_repeat_it(group, profiles, study, tmp_path, cli, tree):
     group("--contrast", "p: group[patient]=1 group[control]=-1", "--alpha-cell", "0.05", "0.2")
     before = tree(profiles)

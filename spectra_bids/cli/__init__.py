@@ -14,17 +14,21 @@ from collections.abc import Sequence
 
 
 def limit_threads(arguments: Sequence[str]) -> None:
-    """One BLAS and OpenMP thread per process, or as many as --omp-nthreads says, unless the environment decides.
+    """As many BLAS and OpenMP threads per process as --omp-nthreads says; else as the environment says; else one.
 
     The libraries read this when they are loaded, so it comes before any of them. On a shared machine several threads
     that wait for each other make a streamline registration a hundred times slower.
     """
-    wanted = "1"
-    for flag, value in zip(arguments, [*arguments[1:], ""], strict=True):
-        if flag.startswith("--omp-nthreads"):
-            wanted = flag.partition("=")[2] or value
+    asked = ""
+    for position, argument in enumerate(arguments):
+        flag, _, value = argument.partition("=")
+        if flag == "--omp-nthreads":
+            asked = value or "".join(arguments[position + 1 : position + 2])
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ.setdefault(name, wanted if wanted.isdigit() else "1")
+        if asked.isdigit():
+            os.environ[name] = asked
+        else:
+            os.environ.setdefault(name, "1")
 
 
 def main(argv: Sequence[str] | None = None) -> int:

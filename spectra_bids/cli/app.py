@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spectra_bids import __version__
+from spectra_bids.cli.config import read_config
 from spectra_bids.errors import MissingInputError, OutputError, UsageError
 from spectra_bids.settings import GridSettings, GroupSettings, ParticipantSettings, ProfileSettings, RunSettings
 
@@ -19,7 +20,7 @@ _EPILOG = """examples:
       xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
-tools (spectra-bids TOOL --help): demo, atlas, validate
+tools (spectra-bids TOOL --help): demo, atlas, validate, slurm
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -212,46 +213,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     pre.add_argument("--config-file", type=Path)
     early, _ = pre.parse_known_args(list(arguments))
     if early.config_file is not None:
-        parser.set_defaults(**_config(early.config_file, parser))
+        parser.set_defaults(**read_config(early.config_file, parser))
     return parser.parse_args(list(arguments))
-
-
-def _config(path: Path, parser: argparse.ArgumentParser) -> dict[str, object]:
-    import tomllib
-
-    try:
-        content = tomllib.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise MissingInputError(f"--config-file {path} does not exist") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"--config-file {path} is not TOML: {error}") from error
-    options = (a for a in parser._actions if a.option_strings)
-    known = {a.dest: a for a in options if argparse.SUPPRESS not in (a.dest, a.default)}
-    del known["config_file"]
-    unknown = sorted(set(content) - set(known))
-    if unknown:
-        raise UsageError(
-            f"--config-file {path} has unknown keys: {', '.join(unknown)}. Known: {', '.join(sorted(known))}"
-        )
-    return {key: _config_value(path, known[key], value) for key, value in content.items()}
-
-
-def _config_value(path: Path, action: argparse.Action, value: object) -> object:
-    """A value of the configuration file, held against what its option takes (argparse checks only what is typed)."""
-    listed = action.nargs == "+"
-    items = value if isinstance(value, list) else [value]
-    if action.nargs == 0:
-        takes: tuple[type, ...] = (bool,) if action.const is True else (int,)
-    else:
-        takes = {int: (int,), float: (int, float)}.get(action.type, (str,))  # type: ignore[call-overload]
-    if isinstance(value, list) is not listed or any(type(item) not in takes for item in items):
-        words = {bool: "true or false", int: "an integer", float: "a number", str: "a text in quotes"}[takes[-1]]
-        wanted = f"a list, each item {words}" if listed else words
-        raise UsageError(f"--config-file {path}: {action.dest} must be {wanted}. Got {value!r}")
-    if action.choices is not None and value not in action.choices:
-        allowed = ", ".join(action.choices)
-        raise UsageError(f"--config-file {path}: {action.dest} must be one of {allowed}. Got {value!r}")
-    return Path(str(value)) if action.type is Path else value
 
 
 def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid: str) -> RunSettings:
@@ -265,8 +228,9 @@ def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid
         )
     if out.exists() and not out.is_dir():
         raise OutputError(f"OUTPUT_DIR {out} is a file, expected a folder or nothing")
-    if options.work_dir is not None and options.work_dir.resolve().is_relative_to(bids.resolve()):
-        raise UsageError(f"--work-dir must not lie in BIDS_DIR. Got {options.work_dir}")
+    for flag, folder in (("--work-dir", options.work_dir), ("--bids-database-dir", options.bids_database_dir)):
+        if folder is not None and folder.resolve().is_relative_to(bids.resolve()):
+            raise UsageError(f"{flag} must not lie in BIDS_DIR, which is only read. Got {folder}", "Name another place")
     return RunSettings(
         bids_dir=bids,
         output_dir=out,
@@ -389,9 +353,17 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
 def run_app(arguments: Sequence[str]) -> int:
     """Run one level."""
     options = parse(arguments)
-    from spectra_bids.cli.logs import new_run, start_logs
+    from spectra_bids.cli.environment import writable_environment
+    from spectra_bids.cli.logs import new_run
 
     run = run_settings(options, arguments, new_run())
+    with writable_environment(run.work_dir, run.output_dir):  # before what needs a temporary directory is imported
+        return _run_level(options, run)
+
+
+def _run_level(options: argparse.Namespace, run: RunSettings) -> int:
+    from spectra_bids.cli.logs import start_logs
+
     if options.analysis_level == "participant":
         from spectra_bids.participant import run as run_participant
 

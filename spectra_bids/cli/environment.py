@@ -6,13 +6,14 @@ matplotlib warns, wgpu finds no runtime directory. So before any of them is load
     TMPDIR                                         --work-dir; else as it is, if that can be written; else scratch
     HOME  MPLCONFIGDIR  XDG_CACHE_HOME  XDG_RUNTIME_DIR    as they are, if they can be written; else scratch
 
-where scratch is --work-dir (its content stays: a font cache serves the next run), else a folder for this run in the
+where scratch is a folder in --work-dir (it stays: a font cache serves the next run), else a folder for this run in the
 system's temporary directory, else a hidden one in OUTPUT_DIR; both are removed at the end. BIDS_DIR is never written,
 nor the current directory, which Python would take for lack of a better one.
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import site
@@ -25,6 +26,9 @@ from spectra_bids.errors import OutputError
 
 #: Begins the name of the hidden folder in OUTPUT_DIR.
 HIDDEN = ".spectra_bids-scratch-"
+
+#: The disk, or the user's share of it, is full: another folder is no help, running again is.
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 
 #: What is only read from a home stays where it was, if the home is there but cannot be written.
 _READ_FROM_HOME = {
@@ -51,26 +55,36 @@ def writable_environment(work_dir: Path | None, output_dir: Path) -> Iterator[No
         If `work_dir` cannot be written, or if nothing can.
 
     """
-    before = dict(os.environ)
     with ExitStack() as stack:
         temporary = _system_temporary()
         if work_dir is not None:
             scratch = _usable_work_dir(work_dir)
         elif temporary is not None:
-            scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="spectra_bids-", dir=temporary)))
+            folder = tempfile.TemporaryDirectory(prefix="spectra_bids-", dir=temporary, ignore_cleanup_errors=True)
+            scratch = Path(stack.enter_context(folder))
         else:
             scratch = stack.enter_context(_hidden_folder(output_dir))
         if work_dir is not None or temporary is None:
             temporary = _made(scratch / "tmp")
-        try:
-            os.environ["TMPDIR"] = str(temporary)
-            os.environ.update(_elsewhere(scratch))
-            tempfile.tempdir = None  # Python remembers the first answer
-            yield
-        finally:
-            os.environ.clear()
-            os.environ.update(before)
-            tempfile.tempdir = None
+        stack.enter_context(_environment({"TMPDIR": str(temporary), **_elsewhere(scratch)}))
+        yield
+
+
+@contextmanager
+def _environment(new: dict[str, str]) -> Iterator[None]:
+    """Environment variables for a while."""
+    before = {name: os.environ.get(name) for name in new}
+    os.environ.update(new)
+    tempfile.tempdir = None  # Python remembers the first answer
+    try:
+        yield
+    finally:
+        tempfile.tempdir = None
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _elsewhere(scratch: Path) -> dict[str, str]:
@@ -100,14 +114,17 @@ def _system_temporary() -> Path | None:
 
 
 def _can_write(folder: str) -> bool:
-    """Whether a file can really be made there: access rights alone say nothing about a read-only mount or NFS."""
-    if not folder or not Path(folder).is_absolute():
-        return False
+    """Whether a file can be made in a folder, named by its absolute path."""
     try:
-        with tempfile.TemporaryFile(dir=folder) as file:
-            file.write(b"1")
+        return Path(folder).is_absolute() and _try_out(folder)
     except OSError:
         return False
+
+
+def _try_out(folder: str) -> bool:
+    """Really make a file: access rights alone say nothing about a read-only mount or NFS."""
+    with tempfile.TemporaryFile(dir=folder) as file:
+        file.write(b"1")
     return True
 
 
@@ -118,11 +135,18 @@ def _made(folder: Path) -> Path:
 
 
 def _usable_work_dir(work_dir: Path) -> Path:
-    with suppress(OSError):
+    """The user's own part of --work-dir, which several users may share."""
+    try:
         work_dir.mkdir(parents=True, exist_ok=True)
-    if not _can_write(str(work_dir.resolve())):
-        raise OutputError(f"--work-dir must be a folder that can be written. Got {work_dir}", "Name another one.")
-    return work_dir.resolve()
+        scratch = _made(work_dir.resolve() / f"spectra_bids-{os.getuid()}")
+        _try_out(str(scratch))
+    except OSError as error:
+        if error.errno in _FULL:
+            raise
+        raise OutputError(
+            f"--work-dir must be a folder that can be written. Got {work_dir}: {error.strerror}", "Name another one"
+        ) from error
+    return scratch
 
 
 @contextmanager
@@ -131,18 +155,20 @@ def _hidden_folder(output_dir: Path) -> Iterator[Path]:
     missing = [folder for folder in (output_dir, *output_dir.parents) if not folder.exists()]
     try:
         output_dir.mkdir(parents=True, exist_ok=True)
-        with _locked(output_dir):  # so that no other run sees the new folder before it is locked
+        with _locked(output_dir):  # no other run meets the new folder before it is locked
+            _sweep(output_dir)
             scratch = Path(tempfile.mkdtemp(prefix=HIDDEN, dir=output_dir.resolve()))
             held = os.open(scratch, os.O_RDONLY)
             _lock(held, wait=True)
     except OSError as error:
+        if error.errno in _FULL:
+            raise
         raise OutputError(
-            "no folder can be written for temporary files: neither $TMPDIR, /tmp, /var/tmp nor OUTPUT_DIR "
-            f"({output_dir}: {error.strerror})",
-            "Mount a folder that can be written and name it with --work-dir",
+            "no folder can be written for temporary files: neither $TMPDIR, /tmp, /var/tmp nor OUTPUT_DIR. "
+            f"Got {output_dir}: {error.strerror}",
+            "Mount a folder that can be written, and name it with --work-dir",
         ) from error
     try:
-        _sweep(output_dir, scratch)
         yield scratch
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
@@ -152,12 +178,11 @@ def _hidden_folder(output_dir: Path) -> Iterator[Path]:
                 folder.rmdir()
 
 
-def _sweep(output_dir: Path, mine: Path) -> None:
+def _sweep(output_dir: Path) -> None:
     """Remove the hidden folders whose run is no more: nobody holds their lock."""
-    with _locked(output_dir):
-        for folder in output_dir.resolve().glob(f"{HIDDEN}*"):
-            if folder != mine and _unheld(folder):
-                shutil.rmtree(folder, ignore_errors=True)
+    for folder in output_dir.resolve().glob(f"{HIDDEN}*"):
+        if _unheld(folder):
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _unheld(folder: Path) -> bool:

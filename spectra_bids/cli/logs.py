@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import sys
 import uuid
 from datetime import datetime
-from pathlib import Path
 
+from spectra_bids.cli.config import to_toml
 from spectra_bids.dataset.names import run_log_dir
 from spectra_bids.dataset.outputs import write_text
 from spectra_bids.settings import RunSettings
@@ -26,7 +25,9 @@ def start_logs(run: RunSettings, options: argparse.Namespace) -> None:
     write_text(folder / "run.toml", to_toml(options))
     log = logging.getLogger("spectra_bids")
     log.setLevel(logging.DEBUG)
-    log.handlers.clear()
+    for old in list(log.handlers):
+        log.removeHandler(old)
+        old.close()
     file = logging.FileHandler(folder / "run.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen = logging.StreamHandler(sys.stderr)
@@ -35,23 +36,3 @@ def start_logs(run: RunSettings, options: argparse.Namespace) -> None:
     log.addHandler(file)
     log.addHandler(screen)
     log.info("%s", run.command)
-
-
-def to_toml(options: argparse.Namespace) -> str:
-    """Options as TOML; what is not set is left out."""
-    lines = []
-    for key, value in sorted(vars(options).items()):
-        if value is None or key in {"config_file", "bids_dir", "output_dir", "analysis_level"}:
-            continue
-        lines.append(f"{key} = {_toml(value)}\n")
-    return "".join(lines)
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, list):
-        return "[" + ", ".join(_toml(v) for v in value) + "]"
-    if isinstance(value, int | float):
-        return repr(value)
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)

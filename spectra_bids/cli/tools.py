@@ -19,9 +19,12 @@ def demo(arguments: Sequence[str]) -> int:
     parser.add_argument("out", type=Path, help="folder for the cohort and the results")
     parser.add_argument("--n-procs", "--nprocs", type=int, default=len(os.sched_getaffinity(0)), help="processes")
     options = parser.parse_args(arguments)
-    from spectra_bids.demo.run import run_demo
+    from spectra_bids.cli.environment import writable_environment
 
-    return run_demo(options.out, options.n_procs)
+    with writable_environment(None, options.out / "results"):
+        from spectra_bids.demo.run import run_demo
+
+        return run_demo(options.out, options.n_procs)
 
 
 def atlas(arguments: Sequence[str]) -> int:
@@ -89,6 +92,13 @@ def validate(arguments: Sequence[str]) -> int:
     return DatasetError.exit_status if errors else 0
 
 
+def slurm(arguments: Sequence[str]) -> int:
+    """`spectra-bids slurm BIDS_DIR OUTPUT_DIR ...`."""
+    from spectra_bids.cli.slurm import slurm as run
+
+    return run(arguments)
+
+
 def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
     """The tool with warnings on standard error, for the levels it runs."""
 
@@ -104,4 +114,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "demo": _logged(demo),
     "atlas": _logged(atlas),
     "validate": validate,
+    "slurm": _logged(slurm),
 }

@@ -10,7 +10,9 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
+import tarfile
 import tempfile
+import zlib
 from pathlib import Path
 
 from spectra_bids.dataset.atlases import Atlas, read_atlas
@@ -78,7 +80,7 @@ def fetch_atlas(source: str, name: str, sha256: str = "") -> tuple[Path, Atlas]:
                 shutil.unpack_archive(archive, unpacked)
             else:
                 shutil.unpack_archive(archive, unpacked, filter="data")
-        except (ValueError, OSError, EOFError, shutil.ReadError) as error:
+        except (ValueError, OSError, EOFError, shutil.ReadError, tarfile.TarError, zlib.error) as error:
             raise AtlasError(f"{source} cannot be unpacked: {error}", "Expected a .zip, .tar or .tar.gz") from error
         described = sorted(unpacked.rglob("atlas.json"))
         if len(described) != 1:

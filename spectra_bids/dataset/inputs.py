@@ -29,7 +29,7 @@ from spectra_bids.dataset.names import (
     plain,
     scalar_name,
 )
-from spectra_bids.errors import MissingInputError, NothingSelectedError, UsageError
+from spectra_bids.errors import InputDataError, MissingInputError, NothingSelectedError, UsageError
 from spectra_bids.settings import RunSettings
 
 __all__ = [
@@ -212,9 +212,12 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
 
     """
     filters = _filters(settings)
+    roots = discover_derivatives(settings)
+    for _, root in roots:
+        _refuse_folders(root / f"sub-{label(subject, 'subject label')}")
     files = [
         file
-        for name, root in discover_derivatives(settings)
+        for name, root in roots
         for file in _index(
             Path(os.path.abspath(root)), name, label(subject, "subject label"), settings.bids_database_dir
         )
@@ -228,6 +231,17 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
     chosen, kept, space, more = join(bundles, maps, session, scalars)
     kept = tuple(replace(s, units=_units(s.path)) for s in kept)
     return SessionInputs(subject, session, space, chosen, kept, transforms, (*notes, *more))
+
+
+def _refuse_folders(subject: Path) -> None:
+    """InputDataError for a folder with the name of a file; pybids would pass over it, and the bundle seem absent."""
+    for folder, names, _ in os.walk(subject):
+        for name in names:
+            if name.endswith((*TRACTOGRAM_EXTENSIONS, ".nii", ".nii.gz")):
+                hint = " (zip -0 -r makes a .trx of it)" if name.endswith(".trx") else ""
+                raise InputDataError(
+                    f"{Path(folder, name)} is a folder, expected a file", f"Put the file in its place{hint}."
+                )
 
 
 def find_bundles(root: Path, name: str, subject: str) -> list[BundleFile]:

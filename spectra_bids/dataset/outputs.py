@@ -226,7 +226,13 @@ def sha256(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except FileNotFoundError as error:
-        raise MissingInputError(f"There is no file {path}") from error
+        # DataLad keeps a link where content has not been fetched.
+        hint = "The file is a link to content that is not here: 'datalad get' fetches it." if path.is_symlink() else ""
+        raise MissingInputError(f"There is no file {path}", hint) from error
+    except OSError as error:  # no right to read it, or links that lead in a circle
+        if error.errno in _PASSING:
+            raise
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}", "Check its rights and links") from error
 
 
 def bids_uri(dataset_name: str, root: Path, path: Path) -> str:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -70,21 +71,37 @@ def run(settings: GroupSettings) -> int:
     if settings.bundles:
         log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
         return 0
-    key = _reduce_key(settings, model, fits)
-    done = _is_reduced(out, model, cohorts, key)
-    if settings.run.reports_only and not done:
+    return _reduce(settings, model, Shown(cohorts, grids, sidecars, absent), fits)
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What the page shows beside the results: profiles, their grids and sidecars, and bundles that nobody has."""
+
+    cohorts: Mapping[Dims, Cohort]
+    grids: Mapping[str, Grid]
+    sidecars: Sequence[Mapping[str, Any]]
+    absent: tuple[str, ...]
+
+
+def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapping[Dims, list[Path]]) -> int:
+    """Correct over all bundles; page, then shared tables, then the model's tables."""
+    out, only_page = settings.run.output_dir, settings.run.reports_only
+    key = _reduce_key(settings, model, shown, fits)
+    done = _is_reduced(out, model, shown.cohorts, key)
+    if only_page and not done:
         raise MissingInputError(
             f"--reports-only: the tables of model {model.name} are missing or out of date",
             "Run the same command without --reports-only",
         )
     page = model_page(out, model.name)
-    if done and page.is_file() and not (settings.run.force or settings.run.reports_only):
+    if done and page.is_file() and not (settings.run.force or only_page):
         log.info("model %s was done already", model.name)
         return 0
     results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
-    write_page(settings, model, cohorts, grids, results, sidecars, absent)
-    if not settings.run.reports_only:
-        _write_shared(out, tuple(cohorts), model)
+    write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent)
+    if not only_page:
+        _write_shared(out, tuple(shown.cohorts), model)
         _write_model(out, model, results, settings, key)
     log.info("report: %s", page)
     return 0
@@ -189,12 +206,16 @@ def _fit(settings: GroupSettings, model: GroupModel, job: tuple[Cohort, Grid]) -
     return fit_bundle(settings, model, *job)
 
 
-def _reduce_key(settings: GroupSettings, model: GroupModel, fits: Mapping[Dims, list[Path]]) -> str:
+def _reduce_key(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapping[Dims, list[Path]]) -> str:
+    """Hash of everything that decides the model's tables and page."""
     files = {p.name: sha256(p) for paths in fits.values() for p in paths}
     procedure = (settings.stats_mode, settings.alpha, settings.adaptive, settings.alpha_block, settings.alpha_cell)
-    people = hashlib.sha256(model.joined.to_csv().encode()).hexdigest()
-    command = group_command(settings, model.name)
-    return settings_hash(files, procedure, model.dropped, people, command, __version__)
+    digest = hashlib.sha256(model.joined.to_csv().encode())
+    for cohort in shown.cohorts.values():
+        digest.update("\t".join(cohort.absence.ravel()).encode())
+    made = sorted({str(facts.get("SettingsHash")) for facts in shown.sidecars})
+    said = (model.dropped, shown.absent, made, group_command(settings, model.name))
+    return settings_hash(files, procedure, digest.hexdigest(), said, __version__)
 
 
 def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], key: str) -> bool:

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from spectra_bids.dataset.design_files import read_design
 from spectra_bids.errors import DesignError, MissingInputError, UsageError
+from spectra_bids.group.tables import ABSENT
 from spectra_bids.models.contrasts import (
     Contrast,
     ContrastSpec,
@@ -190,7 +191,7 @@ def absence_warnings(status: pd.DataFrame, design: Design, alpha: float = 0.05) 
     found = []
     for factor in design.factors:
         for bundle in status.columns:
-            absent = status[bundle].isin(["no_bundle", "few_streamlines", "qc_fail"]).to_numpy()
+            absent = status[bundle].isin(ABSENT).to_numpy()
             if not absent.any():
                 continue
             counts = np.array([[np.sum(absent & (factor.codes == k)), np.sum(~absent & (factor.codes == k))]

@@ -74,12 +74,8 @@ def write_page(
 
 def bundle_status(cohort: Cohort, model: GroupModel) -> pd.DataFrame:
     """Status of each bundle in each row of the design: why it is absent, else ok."""
-    absent = ("no_bundle", "few_streamlines", "qc_fail")
-    columns = {}
-    for bundle in cohort.bundles:
-        first = cohort.status[model.sessions, cohort.columns_of(bundle)[0]]
-        columns[bundle] = np.where(np.isin(first.astype(str), absent), first, "ok")
-    return pd.DataFrame(columns, index=pd.Index(model.design.labels))
+    table = cohort.absence[model.sessions]
+    return pd.DataFrame(table, index=pd.Index(model.design.labels), columns=list(cohort.bundles))
 
 
 def _design(model: GroupModel, warnings: list[str]) -> DesignSummary:
@@ -99,10 +95,10 @@ def group_command(settings: GroupSettings, name: str) -> str:
     words += ["--contrast", *settings.contrasts] if settings.contrasts else []
     words += ["--scalars", *settings.scalars, "--profile", settings.profile, "--stats-mode", settings.stats_mode]
     if settings.stats_mode == "hfdr":
-        cell = [f"{a:g}" for a in settings.alpha_cell]
-        words += ["--alpha-block", f"{settings.alpha_block:g}", "--alpha-cell", *cell]
+        cell = [f"{a:.12g}" for a in settings.alpha_cell]
+        words += ["--alpha-block", f"{settings.alpha_block:.12g}", "--alpha-cell", *cell]
     else:
-        words += ["--alpha", f"{settings.alpha:g}", *(["--adaptive"] if settings.adaptive else [])]
+        words += ["--alpha", f"{settings.alpha:.12g}", *(["--adaptive"] if settings.adaptive else [])]
     words += ["--min-subjects", str(settings.min_subjects)] if settings.min_subjects is not None else []
     words += ["--allow-partial"] if settings.allow_partial else []
     return shlex.join(words)

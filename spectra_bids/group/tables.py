@@ -22,6 +22,9 @@ from spectra_bids.errors import DatasetError, MissingInputError, NothingSelected
 
 Dims = Literal["1D", "2D"]
 
+#: Statuses of a bundle that a session does not have, or not well enough.
+ABSENT = ("no_bundle", "few_streamlines", "qc_fail")
+
 _KEYS = {"1D": ["bundle", "s", "s_mm"], "2D": ["bundle", "s", "r", "s_mm", "r_mm"]}
 _NAME = re.compile(r"^(sub-[A-Za-z0-9]+)(?:_(ses-[A-Za-z0-9]+))?(?:_.*)?_desc-profile[12]D_tractometry\.tsv$")
 
@@ -39,7 +42,8 @@ class Cohort:
         bundle, s, [r], s_mm, [r_mm], in file order.
     values : mapping of scalar to (N, C) float64
         NaN where missing.
-    status : (N, C) of str
+    absence : (N, B) of str
+        Why a session lacks a bundle (a status of ABSENT), else ok; bundles in file order.
 
     """
 
@@ -47,7 +51,7 @@ class Cohort:
     sessions: pd.DataFrame
     cells: pd.DataFrame
     values: dict[str, NDArray[np.float64]]
-    status: NDArray[np.object_]
+    absence: NDArray[np.object_]
 
     @property
     def scalars(self) -> tuple[str, ...]:
@@ -66,20 +70,22 @@ class Cohort:
     @property
     def absent(self) -> tuple[str, ...]:
         """Bundles that no session has."""
-        nobody = (self.status == "no_bundle").all(axis=0)
-        return tuple(b for b in self.bundles if nobody[self.columns_of(b)].all())
+        nobody = (self.absence == "no_bundle").all(axis=0)
+        return tuple(b for b, none in zip(self.bundles, nobody, strict=True) if none)
 
     def without(self, bundles: Collection[str]) -> Cohort:
         """The cohort without some bundles."""
-        return self._where(~self.cells["bundle"].isin(list(bundles)).to_numpy())
+        return self._with({b for b in self.bundles if b not in bundles})
 
     def only(self, bundle: str) -> Cohort:
         """The cohort with one bundle alone."""
-        return self._where((self.cells["bundle"] == bundle).to_numpy())
+        return self._with({bundle})
 
-    def _where(self, keep: NDArray[np.bool_]) -> Cohort:
+    def _with(self, bundles: Collection[str]) -> Cohort:
+        keep = self.cells["bundle"].isin(list(bundles)).to_numpy()
         values = {scalar: v[:, keep] for scalar, v in self.values.items()}
-        return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, status=self.status[:, keep])
+        absence = self.absence[:, [b in bundles for b in self.bundles]]
+        return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, absence=absence)
 
 
 def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
@@ -197,20 +203,27 @@ def read_cohort(
         )
     sessions = choose_sessions(sessions, participants, session_labels)
     keys = _KEYS[dims]
-    tables = [_read(path) for path in sessions["path"]]
-    cells = tables[0][keys]
-    for path, table in zip(sessions["path"], tables, strict=True):
+    cells, found = pd.DataFrame(), set[str]()
+    measured: list[dict[str, NDArray[np.float64]]] = []
+    absence: list[NDArray[np.object_]] = []
+    for path in sessions["path"]:  # one table in memory at a time: a large cohort's text columns would fill it
+        table = _read(path)
+        if cells.empty:
+            cells, first = table[keys], np.flatnonzero(~table["bundle"].duplicated())
         if len(table) != len(cells) or not table[keys].equals(cells):
             raise DatasetError(
                 f"{path.name} has other cells than {sessions['path'].iloc[0].name}: the grids differ",
                 "Both must be made with the same atlas and grid settings; rerun the participant level for one of them",
             )
-    found = sorted({c for t in tables for c in scalars_of(t.columns)})
-    chosen = select_scalars(found, scalars)
+        here = scalars_of(table.columns)
+        found.update(here)
+        measured.append({c: table[c].to_numpy(np.float64) for c in here if _is_wanted(c, scalars)})
+        status = table["status"].to_numpy(dtype=object)[first]
+        absence.append(np.where(np.isin(status.astype(str), ABSENT), status, "ok"))
     nothing = np.full(len(cells), np.nan)
-    values = {c: np.stack([t[c].to_numpy(np.float64) if c in t.columns else nothing for t in tables]) for c in chosen}
-    status = np.stack([t["status"].to_numpy(dtype=object) for t in tables])
-    return Cohort(dims, sessions, cells, values, status)
+    chosen = select_scalars(sorted(found), scalars)
+    values = {c: np.stack([m.get(c, nothing) for m in measured]) for c in chosen}
+    return Cohort(dims, sessions, cells, values, np.stack(absence))
 
 
 def scalars_of(columns: Iterable[str]) -> list[str]:
@@ -224,13 +237,17 @@ def select_scalars(found: Sequence[str], wanted: Sequence[str]) -> list[str]:
     """Scalars of `found` selected by full name, by parameter alone ("fa"), or all by "*"."""
     if "*" in wanted:
         return list(found)
-    chosen = [c for c in found if c in wanted or c.rpartition("_")[2] in wanted]
-    absent = [w for w in wanted if not any(c == w or c.rpartition("_")[2] == w for c in found)]
+    chosen = [c for c in found if _is_wanted(c, wanted)]
+    absent = [w for w in wanted if not any(_is_wanted(c, (w,)) for c in found)]
     if absent:
         raise NothingSelectedError(
             f"--scalars {' '.join(absent)}: not in the profile tables. There are: {', '.join(found) or 'none'}"
         )
     return chosen
+
+
+def _is_wanted(scalar: str, wanted: Sequence[str]) -> bool:
+    return "*" in wanted or scalar in wanted or scalar.rpartition("_")[2] in wanted
 
 
 def _read(path: Path) -> pd.DataFrame:

@@ -18,6 +18,7 @@ from spectra_bids.io.tck import read_tck
 from spectra_bids.io.tinytrack import read_tinytrack
 from spectra_bids.io.trk import read_trk, trk_bytes
 from spectra_bids.io.trx import read_trx, trx_groups
+from spectra_bids.io.unpacking import bound, gunzip
 
 #: File name endings that `read_bundle` understands, longest first.
 EXTENSIONS = (".trk.gz", ".tck.gz", ".tt.gz", ".trk", ".tck", ".trx")
@@ -95,15 +96,22 @@ def _content(path: Path) -> bytes:
         hint = "The file is a link to content that is not here: 'datalad get' fetches it." if path.is_symlink() else ""
         raise MissingInputError(f"There is no file {path}", hint) from error
     except OSError as error:
-        raise TractogramError(f"{path} cannot be read: {error.strerror}") from error
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}", "Check its rights and links") from error
     if not raw:
         raise TractogramError(f"{path} is empty: expected streamlines. Got 0 bytes", "Copy or make the file again.")
     if not raw.startswith(b"\x1f\x8b"):
         return raw
     try:
-        return gzip.decompress(raw)
+        content = gunzip(raw)
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise TractogramError(
             f"{path} is cut short or damaged: expected a whole gzip file. Got {len(raw)} bytes ({error})",
             "Copy or make the file again.",
         ) from error
+    if content is None:
+        raise TractogramError(
+            f"{path} has {len(raw)} bytes and unpacks to more than {bound(len(raw))}: expected streamlines, which "
+            "shrink far less",
+            "Make the file again, or give it unpacked.",
+        )
+    return content

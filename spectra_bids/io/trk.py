@@ -57,8 +57,9 @@ def read_trk(path: Path, raw: bytes) -> Bundle:
     offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     stored = _coordinates(words, heads, counts, offsets, 3 + n_scalars, n_properties)
     # float32 throughout: half the time of float64, and the file has no more digits.
-    points = stored @ to_ras[:3, :3].T.astype(np.float32)
-    points += to_ras[:3, 3].astype(np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what is not finite is refused by read_bundle
+        points = stored @ to_ras[:3, :3].T.astype(np.float32)
+        points += to_ras[:3, 3].astype(np.float32)
     return Bundle(points, offsets)
 
 

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from spectra_bids.bundle import Bundle
 from spectra_bids.errors import MissingInputError, TractogramError
+from spectra_bids.io.unpacking import bound
 
 
 def read_trx(path: Path, group: str | None) -> Bundle:
@@ -83,22 +84,35 @@ def _bytes(path: Path, name: str) -> bytes:
         return (path / name).read_bytes()
     try:
         with zipfile.ZipFile(path) as archive:
-            return archive.read(name)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
+            item = archive.getinfo(name)
+            packed = min(item.compress_size, path.stat().st_size)
+            if item.file_size > bound(packed):
+                raise TractogramError(
+                    f"{name} in {path} unpacks to {item.file_size} bytes from {packed}: expected streamlines, which "
+                    "shrink far less",
+                    "Write the file again without compression.",
+                )
+            return archive.read(item)
+    # Of a file with a password zipfile says RuntimeError, of an unknown compression NotImplementedError.
+    except (zipfile.BadZipFile, zlib.error, EOFError, OSError, RuntimeError) as error:
         raise TractogramError(f"{name} in {path} cannot be read: {error}", "Copy or make the file again.") from error
 
 
 def _header(path: Path, members: dict[str, int]) -> dict[str, Any]:
     if "header.json" not in members:
         raise TractogramError(f"{path} is no TRX: expected a member header.json. Got {', '.join(sorted(members))}")
+    content = _bytes(path, "header.json")
     try:
-        header: dict[str, Any] = json.loads(_bytes(path, "header.json"))
-        int(header["NB_VERTICES"]), int(header["NB_STREAMLINES"])
-    except (ValueError, KeyError, TypeError) as error:
+        header = json.loads(content)
+    except (ValueError, RecursionError) as error:
+        raise TractogramError(f"header.json in {path} must be JSON. Got {error}") from error
+    counts = {key: header.get(key) if isinstance(header, dict) else None for key in ("NB_VERTICES", "NB_STREAMLINES")}
+    if not all(isinstance(n, int | float) and 0 <= n < 2**62 and n % 1 == 0 for n in counts.values()):
+        got = ", ".join(f"{key} = {value!r}" for key, value in counts.items())
         raise TractogramError(
-            f"header.json in {path} must hold NB_VERTICES and NB_STREAMLINES. Got an error at {error}"
-        ) from error
-    return header
+            f"header.json in {path} must hold NB_VERTICES and NB_STREAMLINES, two counts. Got {got}"
+        )
+    return dict(header)
 
 
 def _layout(path: Path, name: str) -> tuple[np.dtype[Any], int]:
@@ -106,7 +120,10 @@ def _layout(path: Path, name: str) -> tuple[np.dtype[Any], int]:
     parts = Path(name).name.split(".")
     try:
         kind = np.dtype("u1" if parts[-1] == "bit" else parts[-1]).newbyteorder("<")
-        return kind, int(parts[-2]) if len(parts) > 2 else 1
+        columns = int(parts[-2]) if len(parts) > 2 else 1
+        if kind.kind not in "fiub" or columns < 1:
+            raise ValueError("not numbers in columns")
+        return kind, columns
     except (TypeError, ValueError) as error:
         raise TractogramError(f"A member of {path} must be named <label>[.<columns>].<type>. Got {name!r}") from error
 

@@ -7,6 +7,7 @@ is an error. Written files are byte-identical for equal input (no time in the gz
 from __future__ import annotations
 
 import gzip
+import math
 import zlib
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import numpy as np
 
 from spectra_bids.bundle import Volume
 from spectra_bids.errors import MissingInputError, VolumeError
+from spectra_bids.io.unpacking import bound
 
 
 def read_volume(path: Path) -> Volume:
@@ -71,6 +73,13 @@ def _data(path: Path, image: object) -> np.ndarray[tuple[int, ...], np.dtype[np.
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         raise VolumeError(f"A scalar map has three dimensions. Got {path} with shape {shape}")
     stored = image.get_data_dtype()  # type: ignore[attr-defined]
+    declared = math.prod(int(n) for n in shape) * stored.itemsize
+    if path.name.endswith(".gz") and declared > bound(path.stat().st_size):
+        raise VolumeError(
+            f"{path} has {path.stat().st_size} bytes and would unpack to {declared}, as its header says (shape "
+            f"{shape}, {stored}): expected a scalar map, which shrinks far less",
+            "Make the file again, or give it unpacked.",
+        )
     if stored.kind not in "fiub":
         raise VolumeError(f"A scalar map holds real numbers. Got {path} of type {stored}")
     kind = np.float64 if stored == np.float64 else np.float32

@@ -34,7 +34,7 @@ log = logging.getLogger("spectra_bids")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one session: computed, kept (it was done) or failed, with the message and its exit status."""
+    """What became of one session: computed, kept (it was done) or failed; warnings, or the message; exit status."""
 
     session: Session
     state: str
@@ -184,8 +184,9 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
     outcomes, crashes = [], []
     for session in sessions:
         try:
-            computed = False if settings.run.reports_only else run_session(settings, atlas, grids, session)
-            outcomes.append(Outcome(session, "computed" if computed else "kept"))
+            warnings = None if settings.run.reports_only else run_session(settings, atlas, grids, session)
+            state = "kept" if warnings is None else "computed"
+            outcomes.append(Outcome(session, state, ". ".join(warnings or ())))
         except (OutputError, TemporaryError):
             raise  # a full disk or a missing permission stops everyone
         except Exception as error:
@@ -234,6 +235,8 @@ def _tell(outcome: Outcome) -> None:
         log.error("%s failed: %s", outcome.session, outcome.message)
     else:
         log.info("%s %s", outcome.session, "done" if outcome.state == "computed" else "was done already")
+        if outcome.message:
+            log.warning("%s: %s", outcome.session, outcome.message)
 
 
 def _progress(found: Iterator[list[Outcome]], subjects: dict[str, list[Session]]) -> Iterator[list[Outcome]]:

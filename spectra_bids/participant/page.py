@@ -106,7 +106,7 @@ def subject_command(settings: ParticipantSettings, subject: str) -> str:
     words += ["--atlas", str(settings.atlas), "--scalars", *settings.scalars]
     if settings.bundles:
         words += ["--bundle", *settings.bundles]
-    words += ["--registration", profile.registration, "-s", f"{grid.s_len:g}", "-r", f"{grid.r_len:g}"]
+    words += ["--registration", profile.registration, "-s", f"{grid.s_len:.12g}", "-r", f"{grid.r_len:.12g}"]
     for flag, count in (("--ns", grid.ns), ("--nr", grid.nr)):
         words += [flag, str(count)] if count is not None else []
     words += ["--robust", grid.robust, "--radial", grid.radial]

@@ -23,6 +23,13 @@ from spectra_bids.errors import InputDataError, NothingSelectedError, SpectraErr
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.io.volumes import read_volume
+from spectra_bids.participant.checks import (
+    far_away,
+    refuse_swapped_pairs,
+    require_streamlines,
+    require_values,
+    without_streamlines,
+)
 from spectra_bids.participant.registration import Distances, Route, choose_route, measure_distances, place
 from spectra_bids.profiles import Cells, Profile, profile
 from spectra_bids.settings import ParticipantSettings, settings_hash
@@ -59,8 +66,10 @@ def bundle_tables(out: Path, subject: str) -> list[Path]:
     return sorted((out / f"sub-{subject}").glob("**/dwi/*_desc-bundle_tractometry.tsv"))
 
 
-def run_session(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid], session: Session) -> bool:
-    """Compute one session and write its tables; False if they were there already.
+def run_session(
+    settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid], session: Session
+) -> tuple[str, ...] | None:
+    """Compute one session and write its tables; what a reader should be warned of. None if they were there already.
 
     Raises
     ------
@@ -80,17 +89,17 @@ def run_session(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str,
     if not files:
         there = ", ".join(sorted({b.label for b in inputs.bundles})) or "none"
         raise NothingSelectedError(
-            f"{session} has no bundle of the atlas {atlas.name}. It has: {there}",
+            ". ".join((f"{session} has no bundle of the atlas {atlas.name}. It has: {there}", *inputs.notes)),
             "Name the data set that holds the bundles with -d NAME=PATH, or use an atlas with these bundles",
         )
     sources = _sources(settings, inputs, files)
     tables = table_files(settings.run.output_dir, session, inputs.space)
     key = session_key(settings, atlas, grids)
     if not settings.run.force and is_done(tables, key, sources):
-        return False
+        return None
     computed = _compute(settings, atlas, grids, inputs, files)
     _write(settings, atlas, grids, inputs, sources, key, tables, computed)
-    return True
+    return computed.warnings
 
 
 def session_key(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid]) -> str:
@@ -138,6 +147,7 @@ class _Computed:
     distances: Distances
     route: Route
     few: frozenset[str]
+    warnings: tuple[str, ...]
 
 
 def _compute(
@@ -151,6 +161,7 @@ def _compute(
     reference = next(iter(volumes.values()))
     loaded = {n: read_bundle(f.path, reference, f.group) for n, f in files.items()}
     own = {n: read_bundle(f.org_path, reference) for n, f in files.items() if f.org_path is not None}
+    require_streamlines(loaded, files)
     few = frozenset(n for n, b in loaded.items() if b.n_streamlines < settings.profile.min_streamlines)
     native = {n: b for n, b in loaded.items() if n not in own}
     space = next((f.entities.get("space") for n, f in files.items() if n in native), atlas.space)
@@ -162,7 +173,14 @@ def _compute(
         if name not in few:
             profiles[name] = _profile_one(name, files[name], rec, own.get(name, loaded[name]), grids, volumes, settings)
     labels = {n: f.label for n, f in files.items()}
-    return _Computed(profiles, loaded, labels, measure_distances(placed, atlas), route, few)
+    distances = measure_distances(placed, atlas)
+    refuse_swapped_pairs(own, files, distances, atlas)
+    warnings = (
+        *without_streamlines(loaded, files),
+        *far_away(distances),
+        *require_values(profiles, {s.name: s.path for s in inputs.scalars}),
+    )
+    return _Computed(profiles, loaded, labels, distances, route, few, warnings)
 
 
 def _profile_one(
@@ -272,7 +290,7 @@ def _write(
         "ScalarSpace": inputs.space or "n/a",
         "RegistrationRoute": computed.route.name,
         **_route_facts(computed),
-        "Notes": [*inputs.notes, *computed.route.notes],
+        "Notes": [*inputs.notes, *computed.route.notes, *computed.warnings],
         "Settings": {**asdict(settings.profile), "scalars": sorted(settings.scalars)},
         "SettingsHash": key,
         "SpectraBidsVersion": __version__,

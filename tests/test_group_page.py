@@ -1,0 +1,52 @@
+"""group.page: the command on a model's page makes the same model again; coverage is that of the tables."""
+
+from __future__ import annotations
+
+import shlex
+from pathlib import Path
+
+import pytest
+
+from spectra_bids.cli.app import group_settings, parse, run_settings
+from spectra_bids.dataset.outputs import read_table
+from spectra_bids.group.model import make_model
+from spectra_bids.group.page import bundle_status, group_command
+from spectra_bids.group.tables import read_cohort
+from spectra_bids.settings import GroupSettings, RunSettings
+
+FORMULA = "value ~ group + age + (1|site)"
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        {"formula": FORMULA},
+        {"model_file": Path("my model.json"), "profile": "2D"},
+        {"formula": FORMULA, "contrasts": ("a: group[x]=1 group[y]=-1", "b.tsv"), "alpha_cell": (0.05, 0.15)},
+        {"formula": FORMULA, "stats_mode": "fdr", "alpha": 0.01, "adaptive": True, "min_subjects": 7},
+        {"formula": FORMULA, "design": Path("d.xlsx"), "scalars": ("fa",), "alpha_block": 0.1, "allow_partial": True},
+    ],
+)
+def test_the_command_on_a_page_parses_to_the_same_settings(made, tmp_path):
+    run = RunSettings(tmp_path, tmp_path / "out", participant_labels=("01", "02"), session_labels=("a",))
+    settings = GroupSettings(run, **made)
+    words = shlex.split(group_command(settings, "name"))[1:]
+    parsed = parse(words)
+    again = group_settings(parsed, run_settings(parsed, words, ""))
+    assert again.model_name == "name"
+    for field in ("formula", "model_file", "design", "contrasts", "scalars", "profile", "stats_mode", "alpha",
+                  "adaptive", "alpha_block", "alpha_cell", "min_subjects", "allow_partial"):  # fmt: skip
+        assert getattr(again, field) == getattr(settings, field), field
+    assert again.run.participant_labels == run.participant_labels
+    assert again.run.session_labels == run.session_labels
+
+
+def test_the_status_of_a_bundle_is_that_of_the_bundle_table(study):
+    cohort = read_cohort(study.out, "1D")
+    model = make_model(GroupSettings(RunSettings(study.bids, study.out), FORMULA), cohort.sessions)
+    status = bundle_status(cohort, model)
+    assert list(status.index) == list(model.design.labels)
+    for label, row in status.iterrows():
+        (path,) = study.out.glob(f"{label}/dwi/*_desc-bundle_tractometry.tsv")
+        table = read_table(path).set_index("bundle")["status"]
+        assert row.to_dict() == table[list(status.columns)].to_dict()

@@ -10,7 +10,7 @@ N_PROCS ?= $(shell nproc 2>/dev/null || echo 1)
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format types contracts check bench locks clean setup-core setup-test setup-bench
+.PHONY: help demo test lint format types contracts check bench image-test locks clean setup-core setup-test setup-bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,9 @@ check: lint types contracts test ## everything that CI runs
 
 bench: setup-bench ## the benchmarks, each beside its peers (long)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
+
+image-test: ## build the container images and run them under restrictions (as root, 15-30 min; not in CI)
+	@scripts/image_test.sh
 
 locks: ## make the lock files again (needs uv, see locks/regenerate.sh)
 	@locks/regenerate.sh

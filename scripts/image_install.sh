@@ -121,8 +121,10 @@ add_tools() {
 }
 
 remove_tools() {
+  # Without the options all that something recommends or suggests would stay: 32 packages.
   # shellcheck disable=SC2086  # a list of names without spaces
-  apt-get purge -y -qq --auto-remove $build_tools
+  apt-get purge -y -qq --auto-remove -o APT::AutoRemove::RecommendsImportant=false \
+    -o APT::AutoRemove::SuggestsImportant=false $build_tools
   clean
 }
 

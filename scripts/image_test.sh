@@ -258,7 +258,7 @@ test_singularity() {
   section environment >"$tree/environment.sh"
   section runscript >"$tree/runscript.sh"
   section test >"$tree/test.sh"
-  env -i chroot "$tree" sh -c '. /environment.sh; exec env' | grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' >"$environment"
+  env -i PATH=/usr/sbin:/usr/bin chroot "$tree" sh -c '. /environment.sh; exec env' | grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' >"$environment"
   for folder in "${mounts[@]}"; do mkdir -p "$tree/$folder"; done
   fresh_folders
   try "singularity: %test" "$tree" <(cat "$environment" && echo TMPDIR=/work) sh /test.sh

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +100,9 @@ class ParticipantSettings:
     bundles: tuple[str, ...] = ()
     profile: ProfileSettings = field(default_factory=ProfileSettings)
 
+    def __post_init__(self) -> None:
+        require_names(self.bundles)
+
 
 @dataclass(frozen=True)
 class GroupSettings:
@@ -126,6 +130,7 @@ class GroupSettings:
     allow_partial: bool = False
 
     def __post_init__(self) -> None:
+        require_names(self.bundles)
         levels = (
             ("--alpha", self.alpha),
             ("--alpha-block", self.alpha_block),
@@ -136,6 +141,13 @@ class GroupSettings:
                 raise UsageError(f"{flag} is an error rate and must be between 0 and 1. Got {value:g}")
         if self.formula and self.model_file:
             raise UsageError("--formula and --model both name a model. Give one of them")
+
+
+def require_names(bundles: Iterable[str]) -> None:
+    """UsageError for a --bundle without a letter or digit."""
+    for name in bundles:
+        if not any(character.isascii() and character.isalnum() for character in name):
+            raise UsageError(f"--bundle takes names with letters or digits. Got {name!r}")
 
 
 def settings_hash(*parts: Any) -> str:

@@ -467,7 +467,7 @@ def one_bundle_in_two_runs(p: Patient) -> Words:
 
 def no_map(p: Patient) -> Words:
     p.map().unlink()
-    return "--scalars", "none"
+    return "no scalar map", "-d NAME=PATH"
 
 
 def bundles_of_no_atlas(p: Patient) -> Words:

@@ -133,10 +133,11 @@ def test_a_model_name_becomes_part_of_a_path(name, bids):
 
 
 def test_the_name_of_a_model_is_made_of_its_columns():
-    assert default_name(("group", "age")) == "groupAge"
-    assert default_name(("dx group", "x_1")) == "dxgroupX1"
-    assert default_name(()) == "model"
-    assert len(default_name(tuple(f"column{i}" for i in range(50)))) <= 60
+    assert default_name("group + age") == "groupAge"
+    assert default_name("group * age") == "groupByAge"
+    assert default_name("1 + `dx group` + x_1") == "dxGroupX1"
+    assert default_name("1") == "model"
+    assert len(default_name(" + ".join(f"column{i}" for i in range(50)))) <= 60
 
 
 @pytest.mark.parametrize(("content", "words"), [("{", "is not JSON"), ("[1]", "Got a list"), ("{}", "Dataset")])

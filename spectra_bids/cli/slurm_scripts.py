@@ -210,9 +210,14 @@ def submission(jobs: Sequence[tuple[Job, Path]], arrays: Arrays, go_on: bool) ->
     lines = [
         "#!/bin/bash",
         "# spectra-bids slurm: submit all jobs and print their ids; if one is refused, take back the others.",
-        "set -Eeuo pipefail",
+        "set -euo pipefail",
         "submitted=()",
-        "trap 'if [ ${#submitted[@]} -gt 0 ]; then scancel \"${submitted[@]}\"; fi' ERR",
+        "finish() {",
+        "  if [ $? -ne 0 ] && [ ${#submitted[@]} -gt 0 ]; then",
+        '    scancel "${submitted[@]}"',
+        "  fi",
+        "}",
+        "trap finish EXIT",
         "submit() { # NAME OPTION... SCRIPT [ITEMS BEFORE IT]: the id is left in $id",
         "  local name=$1",
         '  id=$(sbatch --parsable "${@:2}")',
@@ -236,9 +241,8 @@ def submission(jobs: Sequence[tuple[Job, Path]], arrays: Arrays, go_on: bool) ->
         if not job.n:
             lines.append(f"submit {job.stage}{options} {quoted}")
             continue
-        ids = []
         for k, (before, array) in enumerate(arrays.pieces(job.n)):
             lines.append(f"submit {job.stage}{options} --array={array} {quoted} {before}")
-            ids.append(f"{job.stage}=$id" if k == 0 else f"{job.stage}+=:$id")
-            lines.append(ids[-1])
+            if len(jobs) > 1:
+                lines.append(f"{job.stage}=$id" if k == 0 else f"{job.stage}+=:$id")
     return "\n".join(lines) + "\n"

@@ -64,7 +64,10 @@ def read_atlas(path: Path) -> Atlas:
         extension = next((e for e in TRACTOGRAM_EXTENSIONS if file.name.endswith(e)), None)
         if extension is None or file.name.startswith("."):
             continue
-        name = plain(_bundle_of(file.name.removesuffix(extension)))
+        stem = _bundle_of(file.name.removesuffix(extension))
+        if not re.search(r"[A-Za-z0-9]", stem):
+            raise AtlasError(f"The name of an atlas bundle must hold letters or digits. Got {file}", "Rename the file.")
+        name = plain(stem)
         if name in bundles:
             raise AtlasError(f"Two files of the atlas {path} are bundle {name}: {bundles[name].name} and {file.name}")
         bundles[name] = file

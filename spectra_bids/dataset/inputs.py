@@ -18,6 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from spectra_bids.dataset.folders import circles, refuse_folders, require_description
 from spectra_bids.dataset.joining import BundleFile, ScalarFile, SessionInputs, TransformFile, join
 from spectra_bids.dataset.names import (
     BUNDLE_SUFFIXES,
@@ -29,7 +30,7 @@ from spectra_bids.dataset.names import (
     plain,
     scalar_name,
 )
-from spectra_bids.errors import InputDataError, MissingInputError, NothingSelectedError, UsageError
+from spectra_bids.errors import MissingInputError, NothingSelectedError, UsageError
 from spectra_bids.settings import RunSettings
 
 __all__ = [
@@ -212,12 +213,9 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
 
     """
     filters = _filters(settings)
-    roots = discover_derivatives(settings)
-    for _, root in roots:
-        _refuse_folders(root / f"sub-{label(subject, 'subject label')}")
     files = [
         file
-        for name, root in roots
+        for name, root in discover_derivatives(settings)
         for file in _index(
             Path(os.path.abspath(root)), name, label(subject, "subject label"), settings.bids_database_dir
         )
@@ -233,17 +231,6 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
     return SessionInputs(subject, session, space, chosen, kept, transforms, (*notes, *more))
 
 
-def _refuse_folders(subject: Path) -> None:
-    """InputDataError for a folder with the name of a file; pybids would pass over it, and the bundle seem absent."""
-    for folder, names, _ in os.walk(subject):
-        for name in names:
-            if name.endswith((*TRACTOGRAM_EXTENSIONS, ".nii", ".nii.gz")):
-                hint = " (zip -0 -r makes a .trx of it)" if name.endswith(".trx") else ""
-                raise InputDataError(
-                    f"{Path(folder, name)} is a folder, expected a file", f"Put the file in its place{hint}."
-                )
-
-
 def find_bundles(root: Path, name: str, subject: str) -> list[BundleFile]:
     """Every bundle of a subject in one data set, of all sessions and spaces."""
     return _bundles(_index(Path(os.path.abspath(root)), name, label(subject, "subject label"), None), [])
@@ -252,13 +239,16 @@ def find_bundles(root: Path, name: str, subject: str) -> list[BundleFile]:
 @lru_cache(maxsize=64)
 def _index(root: Path, name: str, subject: str, database: Path | None) -> tuple[_File, ...]:
     """All files of a subject in a data set, with their entities."""
-    if not (root / f"sub-{subject}").is_dir():
+    folder = root / f"sub-{subject}"
+    if not folder.is_dir():
         return ()
+    require_description(root)
+    refuse_folders(folder, (*TRACTOGRAM_EXTENSIONS, ".nii", ".nii.gz"))
     from bids import BIDSLayout
     from bids.layout import BIDSLayoutIndexer
 
     others = re.compile(rf"sub-(?!{re.escape(subject)}(\b|_))")
-    ignore = [others, re.compile(r"/(\.|figures/|log/|logs/|code/|sourcedata/)")]
+    ignore = [others, re.compile(r"/(\.|figures/|log/|logs/|code/|sourcedata/)"), *circles(root, folder)]
     stored = None if database is None else Path(database) / f"{plain(name)}_sub-{subject}"
     layout = BIDSLayout(
         root,
@@ -359,13 +349,19 @@ def _reco_name(file: _File) -> str:
 def _groups(path: Path) -> list[str]:
     """Names of a TRX file's groups, from the archive's directory alone."""
     if path.is_dir():
-        return sorted(p.name.split(".")[0] for p in (path / "groups").glob("*"))
+        return sorted(_named(p.name for p in (path / "groups").glob("*")))
     try:
         with zipfile.ZipFile(path) as archive:
             names = archive.namelist()
     except (zipfile.BadZipFile, OSError):
         return []  # reading it would say what is wrong; a whole-brain file need not be readable
-    return sorted(n.split("/")[1].split(".")[0] for n in names if n.startswith("groups/") and not n.endswith("/"))
+    return sorted(_named(n.removeprefix("groups/") for n in names if n.startswith("groups/") and not n.endswith("/")))
+
+
+def _named(members: Iterable[str]) -> list[str]:
+    """Groups (<name>.<type>) whose names can be a bundle's; never part of a path."""
+    names = (member.rpartition(".")[0] for member in members)
+    return [name for name in names if re.search(r"[A-Za-z0-9]", name)]
 
 
 def _is_scalar(file: _File) -> bool:

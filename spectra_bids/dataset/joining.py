@@ -121,11 +121,16 @@ def _wanted(scalars: Sequence[ScalarFile], wanted: Sequence[str]) -> list[Scalar
     """Scalars that --scalars selects."""
     names = {name.lower() for name in wanted}
     chosen = [s for s in scalars if "*" in names or s.param in names or s.name in names]
-    there = ", ".join(sorted({s.name for s in scalars})) or "none"
-    absent = sorted(n for n in names - {"*"} if not any(n in (s.param, s.name) for s in scalars))
-    if absent or not chosen:
+    if not scalars:
         raise NothingSelectedError(
-            f"--scalars must name scalar maps of the session. Got {', '.join(absent) or '*'}; there are: {there}",
+            f"there is no scalar map of this session in any data set. Got --scalars {' '.join(wanted)}; there are: none",
+            "Name the data set that holds the maps: -d NAME=PATH.",
+        )
+    there = ", ".join(sorted({s.name for s in scalars}))
+    absent = sorted(n for n in names - {"*"} if not any(n in (s.param, s.name) for s in scalars))
+    if absent:
+        raise NothingSelectedError(
+            f"--scalars must name scalar maps of the session. Got {', '.join(absent)}; there are: {there}",
             "Name a parameter (fa), a model and a parameter (tensor_fa), or '*'; -d NAME=PATH adds a data set.",
         )
     return chosen

@@ -95,16 +95,18 @@ def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
     require_unique(contrasts)
     if not contrasts:
         raise DesignError(f"the formula {formula.text!r} has no term to test beside the intercept", "Give a --contrast")
-    name = settings.model_name or default_name(formula.columns)
+    name = settings.model_name or default_name(formula.fixed)
     if not re.fullmatch(r"[A-Za-z0-9]+", name):
         raise UsageError(f"--model-name takes letters and digits. Got {name!r}")
     return GroupModel(name, design, contrasts, joined, positions[design.rows], unmatched, notes)
 
 
-def default_name(columns: tuple[str, ...]) -> str:
-    """Model name made of the formula's columns: ("group", "age") -> groupAge; "model" without any."""
-    words = [re.sub(r"[^A-Za-z0-9]", "", c) for c in columns]
-    joined = "".join(w if i == 0 else w[:1].upper() + w[1:] for i, w in enumerate(w for w in words if w))
+def default_name(fixed: str) -> str:
+    """Model name made of the fixed part of a formula: "group * age + sex" -> groupByAgeSex; "model" without any."""
+    operators = {"*": "By", ":": "Of", "**": "To", "^": "To"}
+    parts = [operators.get(t, t) for t in re.findall(r"[A-Za-z0-9_]+|\*\*|[*:^]", fixed)]
+    words = [w for w in (re.sub(r"[^A-Za-z0-9]", "", p) for p in parts) if w not in ("", "0", "1")]
+    joined = "".join(w if i == 0 else w[:1].upper() + w[1:] for i, w in enumerate(words))
     return joined[:60] or "model"
 
 

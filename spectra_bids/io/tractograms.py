@@ -95,6 +95,8 @@ def _content(path: Path) -> bytes:
         # DataLad keeps a link where content has not been fetched.
         hint = "The file is a link to content that is not here: 'datalad get' fetches it." if path.is_symlink() else ""
         raise MissingInputError(f"There is no file {path}", hint) from error
+    except IsADirectoryError as error:
+        raise TractogramError(f"{path} is a folder, expected a file", "Put the file in its place.") from error
     except OSError as error:
         raise MissingInputError(f"{path} cannot be read: {error.strerror}", "Check its rights and links") from error
     if not raw:

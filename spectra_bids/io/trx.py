@@ -42,7 +42,7 @@ def read_trx(path: Path, group: str | None) -> Bundle:
     bundle = Bundle(positions.astype(np.float32), offsets)
     if group is None:
         return bundle
-    names = {Path(name).name.split(".")[0]: name for name in members if _folder(name) == "groups"}
+    names = {_group(name): name for name in members if _folder(name) == "groups"}
     if group not in names:
         raise TractogramError(f"{path} has no group {group!r}. There are: {', '.join(sorted(names)) or 'none'}")
     index = _array(path, members, names[group])[:, 0].astype(np.int64)
@@ -55,7 +55,12 @@ def read_trx(path: Path, group: str | None) -> Bundle:
 
 def trx_groups(path: Path) -> list[str]:
     """Names of the groups of a TRX, sorted."""
-    return sorted(Path(name).name.split(".")[0] for name in _members(path) if _folder(name) == "groups")
+    return sorted(_group(name) for name in _members(path) if _folder(name) == "groups")
+
+
+def _group(member: str) -> str:
+    """Name of a group: what stands between groups/ and the type; never part of a path."""
+    return member.removeprefix("groups/").rpartition(".")[0]
 
 
 def _folder(name: str) -> str:

@@ -120,6 +120,8 @@ def _build(name: str, path: Path, settings: ParticipantSettings) -> Grid:
         return build_grid(
             read_bundle(path), name, s_len=g.s_len, r_len=g.r_len, ns=g.ns, nr=g.nr, robust=g.robust, radial=g.radial
         )
+    except SpectraError:
+        raise
     except ValueError as error:
         raise AtlasError(
             f"{path}: no grid can be built: {error}", "Remove the bundle from the atlas or mend it"

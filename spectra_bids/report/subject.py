@@ -32,7 +32,7 @@ _FLAGS = {
     "far_session": "the median distance over all bundles of the session is above 4 mm",
 }
 ROUTES = {
-    "none": "none needed: the space of the bundles agrees with the atlas space",
+    "none": "none: the bundles were used as they are",
     "xfm": "transforms of the preprocessing derivatives",
     "slr": "streamline linear registration (affine) to the atlas bundles",
 }
@@ -134,12 +134,13 @@ def _summary(page: ParticipantPage) -> tuple[Block, ...]:
         ]
         if missing:
             blocks.append(Bullets(tuple(missing)))
-        if (part.bundles["flag"].astype(str) == "far_session").any():
+        flags = part.bundles.loc[part.bundles["distance_median_mm"].notna(), "flag"].astype(str)
+        if len(flags) and (flags != "none").all():  # a far bundle in a far session is flagged as the former
             text = f"{_FLAGS['far_session'].capitalize()}. Look at the registration before using these profiles."
             blocks.append(Notice("warning", "The bundles lie far from the atlas", text))
     if failed:
         blocks.insert(
-            0, Notice("error", f"{counted(failed, 'job')} crashed", "The tracebacks are at the end of the page.")
+            0, Notice("error", f"{counted(failed, 'job')} crashed", "What went wrong is at the end of the page; the tracebacks are in the subject's log folder.")
         )
     if not page.sessions:
         blocks.append(Prose(("No session has results.",), lead=True))

@@ -10,7 +10,7 @@ N_PROCS ?= $(shell nproc 2>/dev/null || echo 1)
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: help demo test lint format types contracts check bench image-test locks clean setup-core setup-test setup-bench
+.PHONY: slurm-test help demo test lint format types contracts check bench image-test locks clean setup-core setup-test setup-bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -34,6 +34,9 @@ contracts: setup-test ## import-linter: who may import whom
 	@$(BIN)/lint-imports
 
 check: lint types contracts test ## everything that CI runs
+
+slurm-test: setup-core ## a real Slurm on this machine runs the demo cohort (root; installs slurm-wlm)
+	@scripts/slurm_test.sh
 
 bench: setup-bench ## the benchmarks, each beside its peers (long)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done

@@ -70,7 +70,8 @@ def measure(options, folder):
         what = f"{missing:.0%} missing" if missing else "complete"
         p_ours = folder / "ours.csv"
         command = [sys.executable, "engine_ours.py", options.cells, missing, options.repeats, p_ours]
-        out.append((f"spectra_bids, {what}", run(command)))
+        one_thread = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # as the command line sets it
+        out.append((f"spectra_bids, {what}", run(command, **one_thread)))
         if shutil.which("Rscript"):
             write_rows(folder, options.lmertest_cells, missing)
             command = ["Rscript", "engine_lmertest.R", folder / "rows.csv", folder / "y.csv", folder / "r.csv"]

@@ -4,7 +4,7 @@
 # They go to $SPECTRA_BIDS_BENCH_DIR (default .benchmarks in the repository, ignored by git). pymer4 needs R with lme4,
 # lmerTest, emmeans and the compilers of r-base-dev.
 set -eu
-here=$(CDPATH= cd -- "$(dirname -- "$0")/.." && pwd)
+here=$(CDPATH="" cd -- "$(dirname -- "$0")/.." && pwd)
 folder=${SPECTRA_BIDS_BENCH_DIR:-$here/.benchmarks}
 python=${PYTHON:-python3.11}
 command -v "$python" >/dev/null || python=python3

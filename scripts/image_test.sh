@@ -51,6 +51,7 @@ get_tools() {
 
 make_base() { # a minimal Debian, once; it is left as small as the published slim image is
   [ ! -f "$place/base.tar" ] || return 0
+  local from=$EPOCHREALTIME
   say "debootstrap"
   rm -rf "$place/base"
   debootstrap --variant=minbase bookworm "$place/base" >"$place/debootstrap.log" 2>&1 || die "see $place/debootstrap.log"
@@ -59,6 +60,7 @@ make_base() { # a minimal Debian, once; it is left as small as the published sli
   tar -C "$place/base" -cf "$place/base.tar.part" .
   mv "$place/base.tar.part" "$place/base.tar"
   rm -rf "$place/base"
+  record "base: debootstrap" "$(seconds_since "$from") s"
 }
 
 # --- one run under restrictions --------------------------------------------------------------------------------------
@@ -141,6 +143,7 @@ run_all() {
   try "$kind: demo" "$inside" "$environment" "${entry[@]}" demo /out/demo
   grep -q '^Found 1D' "$(log_of "$kind: demo")" || die "the demonstration did not say what it found"
   [ -s "$place/runs/out/demo/results/model-demo.html" ] || die "the demonstration left no report"
+  try "$kind: atlas build" "$inside" "$environment" "${entry[@]}" atlas build /out/demo/bids /out/atlas
   run_engines "$kind" "$inside" "$environment"
   if [ -d "$data/real-qsirecon" ]; then
     run_real "$@"

@@ -161,7 +161,7 @@ install_slurm
 say "starting munged, slurmctld and slurmd"
 start_daemons
 
-study="$work/a study" # a space: quoting is tried too
+study="$work/it's a 100% study" # quoting is tried too
 out="$study/derivatives/spectra"
 say "a cohort of $subjects and a serial run over it"
 "$python" - "$study" "$work/atlas" "$subjects" <<'END'

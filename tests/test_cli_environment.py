@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import pwd
 import shutil
 import signal
 import subprocess
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from spectra_bids.cli import environment
-from spectra_bids.cli.environment import HIDDEN, writable_environment
+from spectra_bids.cli.environment import HIDDEN, some_home, writable_environment
 from spectra_bids.errors import OutputError
 
 NAMES = ("TMPDIR", "HOME", "MPLCONFIGDIR", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR")
@@ -149,6 +150,22 @@ def test_where_nothing_can_be_written_the_message_says_what_to_do(no_temporary):
     with pytest.raises(OutputError, match=str(out)) as raised:
         writable_environment(None, out).__enter__()
     assert "--work-dir" in raised.value.hint
+
+
+def test_a_user_without_a_name_or_home_gets_one_that_libraries_can_read(bare, monkeypatch):
+    def nobody(uid: int) -> None:
+        raise KeyError(uid)
+
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    with pytest.raises(RuntimeError):
+        Path.home()
+    monkeypatch.setenv("HOME", "gone")
+    monkeypatch.delenv("HOME")  # so that what is set now is undone with it
+    some_home()
+    assert Path.home() == Path("/")
+    monkeypatch.setenv("HOME", "/a/home")
+    some_home()
+    assert os.environ["HOME"] == "/a/home"
 
 
 HOLD = """

@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 import os
 import signal
+import subprocess
+import sys
 
 import pytest
 
@@ -85,3 +87,81 @@ def test_cleaning_up_happens_on_sigterm():
 
     assert guarded(job) == 75
     assert cleaned == [True]
+
+
+#: Ways of meeting SIGTERM, in a process of its own.
+STUBBORN = """
+import os, signal, sys, time
+from spectra_bids.cli import guard
+from spectra_bids.errors import UsageError
+guard._INSIST_S = 0.2
+
+def plain():
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(30)
+
+def bare_except():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    except:
+        pass
+    time.sleep(30)
+
+def destructor():
+    class Thing:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+    Thing()
+    time.sleep(30)
+
+def several():
+    for _ in range(20):
+        try:
+            os.kill(os.getpid(), signal.SIGTERM)
+        finally:
+            time.sleep(0.01)
+    time.sleep(30)
+
+def done_before():
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(1)
+    except:
+        return 0
+
+def tidying():
+    try:
+        plain()
+    finally:
+        time.sleep(0.05)
+        print("tidied")
+
+status = guard.guarded(globals()[sys.argv[1]])
+time.sleep(0.5)
+sys.exit(status)
+"""
+
+
+def stopped(how: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", STUBBORN, how], capture_output=True, text=True, timeout=25, check=False
+    )
+
+
+@pytest.mark.parametrize("how", ["plain", "bare_except", "destructor", "several"])
+def test_sigterm_ends_the_program_even_if_something_swallows_it(how):
+    done = stopped(how)
+    assert done.returncode == 75, done.stderr
+    assert "stopped by SIGTERM before the end" in done.stderr
+    assert "Traceback" not in done.stderr.partition("Exception ignored")[0]
+
+
+def test_what_ends_before_sigterm_is_raised_again_has_ended_well():
+    assert stopped("done_before").returncode == 0
+
+
+def test_there_is_time_to_tidy_up():
+    done = stopped("tidying")
+    assert (done.returncode, done.stdout) == (75, "tidied\n")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -19,7 +20,9 @@ from typing import NamedTuple
 
 import pytest
 
-from spectra_bids.cli.app import parse
+from spectra_bids.cli.app import make_parser, parse
+from spectra_bids.cli.boutiques import describe
+from spectra_bids.cli.slurm import _parser as slurm_parser
 from spectra_bids.cli.slurm_scripts import Arrays
 
 MODEL = ("--formula", "value ~ group + age")
@@ -245,8 +248,9 @@ def test_a_list_longer_than_an_array_is_cut_and_the_limit_shared(arrays, n, piec
 
 
 @pytest.mark.parametrize("options", [MODEL, (*MODEL, "--container", "docker://x/y", "--array-size", "5"), ()])
-def test_scripts_are_clean_to_bash_and_shellcheck(options, slurm, out):
-    assert slurm(*options, "--contrast", CONTRAST).status == 0
+def test_scripts_are_clean_to_bash_and_shellcheck(options, cli, study, tmp_path):
+    out = tmp_path / "an out"
+    assert cli("slurm", study.bids, out, "--atlas", study.atlas, *options, "--contrast", CONTRAST).status == 0
     files = sorted(map(str, scripts(out).glob("*.sh")))
     for file in files:
         subprocess.run(["bash", "-n", file], check=True)
@@ -457,3 +461,44 @@ def test_help_says_what_is_passed_on(shell):
     heavy = "print('\\n' + json.dumps([m for m in ('numpy', 'pandas', 'bids', 'distributed') if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", code + heavy], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout.splitlines()[-1]) == []
+
+
+# The recipes
+
+DOCUMENT = (Path(__file__).parent.parent / "docs" / "clusters.md").read_text()
+
+
+def options_of(parser) -> set[str]:
+    return {option for action in parser._actions for option in action.option_strings}
+
+
+def test_recipes_use_options_that_exist():
+    known = {"app": options_of(make_parser()), "slurm": options_of(make_parser()) | options_of(slurm_parser())}
+    blocks = re.findall(r"^```\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)
+    joined = "".join(blocks).replace("\\\n", " ")
+    commands = [line for line in joined.splitlines() if re.match(r"spectra-bids |apptainer run", line)]
+    assert len(commands) >= 4
+    for command in commands:
+        words = re.sub(r"#.*", "", command.partition(".sif")[2] or command)
+        tool = "slurm" if command.startswith("spectra-bids slurm") else "app"
+        used = set(re.findall(r"(?<=\s)--?[a-z][a-z-]*", words))
+        assert used
+        assert used <= known[tool], command
+    inline = set(re.findall(r"`(--[a-z][a-z-]*)", DOCUMENT))
+    assert inline <= known["slurm"] | {"--nthreads"}
+
+
+def test_the_invocation_for_nipoppy_uses_inputs_of_the_descriptor():
+    invocation = json.loads(re.findall(r"^```json\n(.*?)^```", DOCUMENT, re.MULTILINE | re.DOTALL)[0])
+    inputs = {entry["id"]: entry for entry in describe(make_parser())["inputs"]}
+    assert invocation.keys() <= inputs.keys()
+    for name, value in invocation.items():
+        assert isinstance(value, list) == bool(inputs[name].get("list"))
+        assert isinstance(value, int) == (inputs[name]["type"] == "Number")
+
+
+def test_the_configuration_for_babs_uses_options_that_exist():
+    block = re.search(r"^bids_app_args:\n(.*?)^\S", DOCUMENT, re.MULTILINE | re.DOTALL)[1]
+    used = re.findall(r"^  (-[^:]+):", block, re.MULTILINE)
+    assert len(used) == 4
+    assert set(used) <= options_of(make_parser())

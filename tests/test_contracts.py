@@ -22,13 +22,27 @@ PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())
 #: Who alone may import a library, wherever in a function the import stands.
 ONLY_IN = {
     "bids": {"dataset/inputs.py"},
+    "distributed": {"workers.py"},
     "fury": {"figures/scenes.py"},
     "pymer4": {"models/lme4.py"},
     "rpy2": {"models/lme4.py"},
     "jinja2": {"report"},
 }
 #: Slow to import: none of them may come with the package, its command line or `--help`.
-HEAVY = ("bids", "dipy", "nibabel", "nilearn", "nitransforms", "matplotlib", "pandas", "scipy", "formulaic", "jinja2")
+HEAVY = (
+    "bids",
+    "dipy",
+    "nibabel",
+    "nilearn",
+    "nitransforms",
+    "matplotlib",
+    "pandas",
+    "scipy",
+    "formulaic",
+    "jinja2",
+    "distributed",
+)
+SCRIPTS = sorted(path for folder in ("scripts", "locks", "benchmarks") for path in (REPOSITORY / folder).glob("*.sh"))
 #: A registry's host may stand in no file; spelled so that this one does not name them either.
 REGISTRIES = tuple("".join(parts) for parts in (("py", "pi.org"), ("python", "hosted.org"), ("registry.npm", "js.org")))
 
@@ -177,9 +191,18 @@ def test_every_module_says_what_it_owns():
 
 
 def test_every_script_stops_at_its_first_error_or_says_why_not():
-    for path in (REPOSITORY / "scripts" / "setup.sh", REPOSITORY / "locks" / "regenerate.sh"):
-        assert "set -euo pipefail" in path.read_text()
+    for path in SCRIPTS:
+        assert "set -eu" in path.read_text()
         assert path.stat().st_mode & 0o111
+
+
+def test_every_script_is_clean_to_shellcheck():
+    tool = Path(sys.executable).parent / "shellcheck"
+    if not tool.is_file():
+        pytest.skip("shellcheck is absent; `scripts/setup.sh test` installs it")
+    paths = map(str, (*SCRIPTS, REPOSITORY / ".ci" / "run"))
+    done = subprocess.run([str(tool), *paths], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
 
 
 def test_set_up_refuses_an_unknown_level():

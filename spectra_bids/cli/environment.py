@@ -70,6 +70,14 @@ def writable_environment(work_dir: Path | None, output_dir: Path) -> Iterator[No
         yield
 
 
+def some_home() -> None:
+    """Name a HOME where neither HOME nor passwd does: pybids asks for one when it is imported, and fails without."""
+    try:
+        Path.home()
+    except RuntimeError:
+        os.environ["HOME"] = os.sep
+
+
 @contextmanager
 def _environment(new: dict[str, str]) -> Iterator[None]:
     """Environment variables for a while."""
@@ -166,7 +174,7 @@ def _hidden_folder(output_dir: Path) -> Iterator[Path]:
         raise OutputError(
             "no folder can be written for temporary files: neither $TMPDIR, /tmp, /var/tmp nor OUTPUT_DIR. "
             f"Got {output_dir}: {error.strerror}",
-            "Mount a folder that can be written, and name it with --work-dir",
+            "Mount a folder that can be written, and name it with --work-dir or $TMPDIR",
         ) from error
     try:
         yield scratch

@@ -13,6 +13,8 @@ from types import FrameType
 from spectra_bids.errors import SpectraError, TemporaryError
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT}
+#: Seconds until SIGTERM is raised again; tidying up on the way out takes less.
+_INSIST_S = 2.0
 _AGAIN = "Run the same command again: what is done is kept"
 
 
@@ -21,6 +23,10 @@ class _Terminated(BaseException):
 
 
 def _terminated(signum: int, frame: FrameType | None) -> None:
+    """Raise; and raise again later, for a library's bare `except:` or a destructor may swallow it."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # a scheduler may send several
+    signal.signal(signal.SIGALRM, _terminated)
+    signal.setitimer(signal.ITIMER_REAL, _INSIST_S)
     raise _Terminated
 
 
@@ -53,6 +59,8 @@ def guarded(job: Callable[[], int]) -> int:
         return _bug()
     except Exception:
         return _bug()
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
 
 
 def _bug() -> int:

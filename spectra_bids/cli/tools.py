@@ -100,9 +100,12 @@ def slurm(arguments: Sequence[str]) -> int:
 
 
 def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
-    """The tool with warnings on standard error, for the levels it runs."""
+    """The tool with warnings on standard error, and a home, for the libraries it uses."""
 
     def job(arguments: Sequence[str]) -> int:
+        from spectra_bids.cli.environment import some_home
+
+        some_home()
         logging.basicConfig(format="%(message)s", level=logging.WARNING)
         return tool(arguments)
 

@@ -103,6 +103,8 @@ def _description(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_text(encoding="utf-8-sig"))
     except ValueError as error:
         raise AtlasError(f"{path} must be JSON. Got {error}") from error
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}", "Check its rights and links") from error
     wanted = ("Name", "Space", "License")
     absent = [key for key in wanted if not isinstance(content, dict) or not content.get(key)]
     if absent:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _MISSING = {"", "n/a", "N/A", "NA", "NaN", "nan", "#N/A"}
+#: A workbook may unpack to this many bytes, or to 200 times its size.
+_MOST_BYTES = 2**28
 _PREFIX = {"participant_id": "sub-", "session_id": "ses-"}
 
 
@@ -83,6 +85,8 @@ def _sessions(bids_dir: Path, subjects: Iterable[str]) -> tuple[pd.DataFrame, di
     tables = []
     for subject in subjects:
         name = f"sub-{subject.removeprefix('sub-')}"
+        if not re.fullmatch(r"sub-[A-Za-z0-9+]+", name):
+            continue  # no label: it has no folder, and must not become part of a path
         path = bids_dir / name / f"{name}_sessions.tsv"
         if not path.is_file():
             continue
@@ -123,12 +127,20 @@ def _described(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = json.loads(_content(path).decode("utf-8-sig"))
     except (ValueError, UnicodeDecodeError) as error:
         raise DesignError(f"{path} must be JSON. Got {error}") from error
     if not isinstance(content, dict):
         raise DesignError(f"{path} must hold an object with one entry per column. Got {type(content).__name__}")
     return {key: entry for key, entry in content.items() if isinstance(entry, dict)}
+
+
+def _content(path: Path) -> bytes:
+    """Bytes of a file that is there."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise MissingInputError(f"{path} cannot be read: {error.strerror}", "Check its rights and links") from error
 
 
 def _load(path: Path, required: str = "participant_id") -> pd.DataFrame:
@@ -185,7 +197,7 @@ def _delimited(path: Path) -> list[list[str]]:
     if path.suffix not in (".tsv", ".csv"):
         raise DesignError(f"A table of participants must be .tsv, .csv or .xlsx. Got {path}")
     try:
-        text = path.read_bytes().decode("utf-8-sig")
+        text = _content(path).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise DesignError(
             f"{path} must be UTF-8. Got another encoding ({error.reason})", "Save it as UTF-8."
@@ -200,14 +212,19 @@ def _delimited(path: Path) -> list[list[str]]:
 
 def _excel(path: Path) -> list[list[str]]:
     """Rows of the first sheet of a workbook; empty rows and trailing empty columns left out."""
-    from zipfile import BadZipFile
+    from zipfile import BadZipFile, ZipFile
 
     from openpyxl import load_workbook
     from openpyxl.utils.exceptions import InvalidFileException
 
+    raw = _content(path)
     try:
-        book = load_workbook(path, read_only=True, data_only=True)
-    except (BadZipFile, InvalidFileException, KeyError, OSError) as error:
+        with ZipFile(io.BytesIO(raw)) as archive:
+            unpacked = sum(item.file_size for item in archive.infolist())
+        if unpacked > max(_MOST_BYTES, 200 * len(raw)):
+            raise ValueError(f"{len(raw)} bytes that unpack to {unpacked}")
+        book = load_workbook(io.BytesIO(raw), read_only=True, data_only=True)
+    except (BadZipFile, InvalidFileException, KeyError, ValueError, OSError) as error:
         raise DesignError(f"{path} must be an Excel workbook (.xlsx). Got {error}") from error
     rows = [[_cell(v) for v in row] for row in book.worksheets[0].iter_rows(values_only=True)]
     book.close()
@@ -231,6 +248,11 @@ def _typed(raw: pd.DataFrame, described: Mapping[str, Any], path: Path, notes: l
             continue
         entry = described.get(column, {})
         levels = entry.get("Levels")
+        if levels and not isinstance(levels, dict | list):
+            raise DesignError(
+                f"Levels of column {column} in the JSON file beside {path} must be an object or a list. Got {levels!r}",
+                'For example: {"Levels": {"control": "healthy", "patient": "ill"}}.',
+            )
         if levels:
             out[column] = _factor(raw[column], [str(x) for x in levels], column, path, notes)
         else:

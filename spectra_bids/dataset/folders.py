@@ -38,15 +38,14 @@ def refuse_folders(subject: Path, extensions: tuple[str, ...]) -> None:
                 )
 
 
-def circles(root: Path, subject: Path) -> list[re.Pattern[str]]:
-    """Patterns of the links in `root` itself and below `subject` that lead to a folder above them."""
-    folders = [root, *(Path(folder) for folder, _, _ in os.walk(subject))]
+def circles(subject: Path) -> list[re.Pattern[str]]:
+    """Patterns, for paths from `subject` on, of the links below it that lead to a folder above them."""
     found = []
-    for folder in folders:
+    for folder, _, _ in os.walk(subject):
         with os.scandir(folder) as entries:
             links = [Path(entry.path) for entry in entries if entry.is_symlink()]
         found += [link for link in links if _leads_up(link)]
-    return [re.compile("/" + re.escape(link.relative_to(root).as_posix()) + "(/|$)") for link in found]
+    return [re.compile("/" + re.escape(link.relative_to(subject).as_posix()) + "(/|$)") for link in found]
 
 
 def _leads_up(link: Path) -> bool:

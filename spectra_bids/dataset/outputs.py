@@ -123,6 +123,23 @@ def _temporary(path: Path) -> tuple[int, str]:
         os.close(handle)
 
 
+def remove(path: Path) -> None:
+    """Delete a file, if it is there.
+
+    Raises
+    ------
+    OutputError
+        It cannot be deleted.
+
+    """
+    try:
+        Path(path).unlink(missing_ok=True)
+    except OSError as error:
+        raise OutputError(
+            f"{path} cannot be replaced: {error.strerror}", "Choose an output folder that you may write to."
+        ) from error
+
+
 def clear_leftovers(folder: Path, *, recursive: bool) -> None:
     """Delete temporary files of runs that were killed; those that a running job is writing are locked and stay."""
     pattern = f".*{_TEMPORARY}"

@@ -22,6 +22,7 @@ from spectra_bids.dataset.names import canonical, grid_files, group_dir, model_d
 from spectra_bids.dataset.outputs import (
     clear_leftovers,
     read_table,
+    remove,
     sha256,
     write_bytes,
     write_json,
@@ -262,7 +263,7 @@ def _write_model(
     """Old tables go, then come the model file, sidecars, tables: what is there is complete, whenever it is killed."""
     for dims in results:
         for kind in KINDS:
-            model_table(out, model.name, dims, kind).unlink(missing_ok=True)  # type: ignore[arg-type]
+            remove(model_table(out, model.name, dims, kind))  # type: ignore[arg-type]
     write_json(
         model_dir(out, model.name) / f"model-{model.name}_smdl.json", to_smdl(model.name, model.contrasts, model.design)
     )

@@ -12,7 +12,7 @@ import pandas as pd
 from spectra_bids import __version__
 from spectra_bids.columns import FITS_1D, FITS_2D, names, sidecar
 from spectra_bids.dataset.names import fits_file
-from spectra_bids.dataset.outputs import read_table, write_json, write_table
+from spectra_bids.dataset.outputs import read_table, remove, write_json, write_table
 from spectra_bids.errors import MissingInputError, SpectraError
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.model import GroupModel
@@ -42,7 +42,7 @@ def fit_bundle(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid:
         "SettingsHash": key,
         "SpectraBidsVersion": __version__,
     }
-    path.unlink(missing_ok=True)  # killed after the sidecar, old fits would pass for new ones
+    remove(path)  # killed after the sidecar, old fits would pass for new ones
     write_json(path.with_suffix(".json"), {**facts, **sidecar(columns)})
     write_table(path, table)
     return path, True

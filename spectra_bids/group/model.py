@@ -132,7 +132,15 @@ def read_model_file(path: Path) -> tuple[str, tuple[ContrastSpec, ...]]:
         raise DesignError(f"--model {path} is not JSON: {error}") from error
     if not isinstance(content, dict):
         raise DesignError(f"--model {path} must hold a BIDS Stats Models object. Got a {type(content).__name__}")
-    return from_smdl(content)
+    try:
+        return from_smdl(content)
+    except DesignError as error:
+        raise DesignError(f"--model {path}: {error.message}", error.hint) from error
+    except (AttributeError, TypeError, KeyError, ValueError) as error:  # objects, lists and texts in each other's place
+        raise DesignError(
+            f"--model {path} is not laid out as a BIDS Stats Models file: expected Nodes with Level, Model, Contrasts",
+            "A model that this program ran stands in OUT/group/model-*/model-*_smdl.json as an example",
+        ) from error
 
 
 def join_covariates(
@@ -163,7 +171,7 @@ def join_covariates(
     if not rows:
         raise DesignError(
             f"no subject of the profile tables is in {source}. Profiles: "
-            f"{', '.join(sessions['participant_id'].head(3))}; {source}: {', '.join(table['participant_id'].head(3))}",
+            f"{', '.join(sessions['participant_id'].head(3))}; {source}: {', '.join(table['participant_id'].head(3)) or 'nobody'}",
             "participant_id must be the same in both, with or without sub-",
         )
     chosen = settings.run.participant_labels or settings.run.session_labels

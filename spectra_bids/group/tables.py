@@ -163,8 +163,9 @@ def read_sidecars(sessions: pd.DataFrame) -> list[dict[str, Any]]:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             grids = (facts["Atlas"]["Label"], facts["GridChecksums"])
         except (OSError, ValueError, KeyError, TypeError) as error:
+            why = error.strerror if isinstance(error, OSError) else f"no {error}" if isinstance(error, KeyError) else error
             raise DatasetError(
-                f"{path.with_suffix('.json')} cannot be read as the sidecar of a profile table: {error}",
+                f"{path.with_suffix('.json')} cannot be read as the sidecar of a profile table: {why}",
                 "Run the participant level again for this session",
             ) from error
         if found and grids != (found[0]["Atlas"]["Label"], found[0]["GridChecksums"]):

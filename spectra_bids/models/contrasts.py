@@ -121,7 +121,7 @@ def read_contrasts(source: str, design: Design) -> tuple[Contrast, ...]:
         specs = _specs_from_json(text) if suffix == ".json" else _specs_from_table(text, suffix)
     except (ValueError, KeyError, TypeError, csv.Error) as error:
         if isinstance(error, DesignError):
-            raise
+            raise DesignError(f"{path}: {error.message}", error.hint) from error
         raise DesignError(f"{path} is not a file of contrasts: {error}", _file_hint()) from error
     return resolve_contrasts(specs, design)
 

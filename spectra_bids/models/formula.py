@@ -184,7 +184,7 @@ def _split_random(right: str, text: str) -> tuple[str, tuple[RandomTerm, ...]]:
     random: list[RandomTerm] = []
     parts = _split(right, "+")
     for part in parts[1:] if len(parts) > 1 and not parts[0] else parts:
-        inside = part[1:-1] if part.startswith("(") and part.endswith(")") else ""
+        inside = part[1:-1] if _is_bracketed(part) else ""
         bars = [i for i, char, depth in _plain(inside) if char == "|" and depth == 0] if inside else []
         if bars:
             random.extend(_random_terms(inside, bars, text))
@@ -198,6 +198,12 @@ def _split_random(right: str, text: str) -> tuple[str, tuple[RandomTerm, ...]]:
         else:
             fixed.append(part)
     return " + ".join(fixed) or "1", tuple(random)
+
+
+def _is_bracketed(part: str) -> bool:
+    """Whether the bracket that opens a text closes at its end."""
+    closing = [i for i, char, depth in _plain(part) if char == ")" and depth == 0]
+    return part.startswith("(") and closing[:1] == [len(part) - 1]
 
 
 def _random_terms(inside: str, bars: list[int], text: str) -> list[RandomTerm]:

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 from spectra_bids.errors import DesignError
 
 
+#: Dependent columns named in a message; a crossing of factors that nobody fills can have hundreds.
+_MOST_NAMED = 3
+
+
 def require_full_rank(X: NDArray[np.float64], columns: tuple[str, ...], formula: str) -> None:
     """DesignError that names the columns that are linear combinations of earlier ones, and of which."""
     n, p = X.shape
@@ -31,7 +35,8 @@ def require_full_rank(X: NDArray[np.float64], columns: tuple[str, ...], formula:
             )
     if found:
         raise DesignError(
-            f"the columns of '{formula}' are not independent: {'; '.join(found)}",
+            f"the columns of '{formula}' are not independent: {'; '.join(found[:_MOST_NAMED])}"
+            + (f"; and {len(found) - _MOST_NAMED} more" if len(found) > _MOST_NAMED else ""),
             "Leave out one of the terms that say the same.",
         )
     if n <= p:

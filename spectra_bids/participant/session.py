@@ -18,7 +18,7 @@ from spectra_bids.columns import BUNDLE, PROFILE_1D, PROFILE_2D, names, scalar_c
 from spectra_bids.dataset import names as paths
 from spectra_bids.dataset.atlases import Atlas, match
 from spectra_bids.dataset.inputs import BundleFile, SessionInputs, discover_derivatives, read_session
-from spectra_bids.dataset.outputs import bids_uri, read_table, sha256, write_json, write_table
+from spectra_bids.dataset.outputs import bids_uri, read_table, remove, sha256, write_json, write_table
 from spectra_bids.errors import InputDataError, NothingSelectedError, SpectraError
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.io.tractograms import read_bundle
@@ -298,7 +298,7 @@ def _write(
     # Old tables and the page made of them go first: a run that is killed here leaves a session that is not done, never
     # one in which new sidecars describe old tables.
     for path in (*tables.values(), paths.subject_page(settings.run.output_dir, inputs.subject)):
-        path.unlink(missing_ok=True)
+        remove(path)
     for kind in KINDS:
         fixed = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}[kind]
         described = [c for s in scalars for c in scalar_columns(s, units[s], spread=kind != "bundle")]

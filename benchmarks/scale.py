@@ -9,8 +9,8 @@ of a subject depends on how many there are.
    subject, noise per cell, and cells that are missing at random.
 3. `group --formula "value ~ group + age + sex + (1|site)"`, 1D and 2D, as a user runs it, in a process of its own: wall
    and CPU seconds, peak memory (ru_maxrss), size of the page; then the same command again, which has nothing to do.
-4. A data set of `--subjects` subjects with 80 empty files each: find_sessions, and read_session of the first, the middle
-   and the last five.
+4. A data set of `--subjects` subjects with 80 empty files each: find_sessions, and read_session of the first, the
+   middle and the last five.
 
 Bars: group level 5 min and 6 GB; indexing 0.5 s a subject; page 10 MB. Exits with 1 if one is missed.
 """
@@ -35,10 +35,10 @@ import pandas as pd
 REPOSITORY = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SPECTRA_BIDS_TEST_DATA", REPOSITORY.parent / "shared" / "data"))
 FORMULA = "value ~ group + age + sex + (1|site)"
-BUNDLES = (
-    "AF_left AF_right CC_2 CC_4 CC_7 CG_left CG_right CST_left CST_right IFO_left IFO_right ILF_left ILF_right OR_left "
-    "OR_right SLFII_left SLFII_right UF_left UF_right"
-).split()
+BUNDLES = tuple(
+    f"{name}_{side}" for name in ("AF", "CG", "CST", "IFO", "ILF", "OR", "SLFII", "UF") for side in ("left", "right")
+)
+BUNDLES = (*BUNDLES, "CC_2", "CC_4", "CC_7")
 SPACE = "MNI152NLin6Asym"
 KINDS = ("bundle", "profile1D", "profile2D")
 ROWS: list[tuple[str, str, str]] = []
@@ -151,8 +151,10 @@ def write_like(
 def group_level(bids: Path, out: Path, n: int, mem: str) -> bool:
     command = (bids, out, "group", "--formula", FORMULA, "--model-name", "scale", "--mem", mem)
     first = app(*command)
-    size = [sum(p.stat().st_size for p in files) / 1e6
-            for files in ([out / "model-scale.html"], out.glob("group/*.parquet"), out.glob("group/model-scale/*.tsv"))]
+    size = [
+        sum(p.stat().st_size for p in files) / 1e6
+        for files in ([out / "model-scale.html"], out.glob("group/*.parquet"), out.glob("group/model-scale/*.tsv"))
+    ]
     row(f"group level, {n} subjects, 1D and 2D, --mem {mem}", in_words(first), "5 min, 6 GB")  # fmt: skip
     row("  page, parquet, tables of the model", f"{size[0]:.1f}, {size[1]:.1f}, {size[2]:.1f} MB", "page 10 MB")
     summary = pd.read_csv(out / "group" / "model-scale" / "model-scale_desc-profile2D_summary.tsv", sep="\t")
@@ -190,7 +192,8 @@ def make_skeleton(root: Path, n: int) -> None:
         ],
         "derivatives/qsirecon/derivatives/qsirecon-DIPYDKI": [
             f"dwi/{{}}_space-ACPC_model-dki_param-{p}_dwimap.{e}"
-            for p in "fa md rd ad mk ak rk kfa mkt awf tortuosity".split() for e in ("nii.gz", "json")
+            for p in ["fa", "md", "rd", "ad", "mk", "ak", "rk", "kfa", "mkt", "awf", "tortuosity"]
+            for e in ("nii.gz", "json")
         ],
     }  # fmt: skip
     for place, files in suffixes.items():

@@ -7,8 +7,8 @@
 # It needs root on Debian (or a virtual machine), about 8 GB in IMAGE_TEST_DIR (/var/tmp/spectra-bids-image-test) and
 # 15 to 30 minutes, so it is no part of continuous integration. No container engine need run: buildah builds in a
 # chroot, from a base image that debootstrap makes, and the image's file system is entered by unshare and chroot, with
-# the environment and entry point that its configuration names. What it leaves: the image spectra-bids:image-test, the
-# tree of the base for the next time, and figures.txt. SSL_CERT_FILE names the certificates of a proxy.
+# the environment and entry point that its configuration names. What it leaves there: the image (podman --root .../storage
+# images), the base for the next time, the messages in logs, and figures.txt. SSL_CERT_FILE names the certificates of a proxy.
 # The real data (../shared, or the folder above SPECTRA_BIDS_TEST_DATA) are used if they are there.
 set -euo pipefail
 exec </dev/null
@@ -21,10 +21,13 @@ base=docker.io/library/debian:bookworm-slim # what `FROM debian:bookworm-slim` r
 image=localhost/spectra-bids:image-test
 tree=$place/singularity-root
 container=
+# A store of its own: the base's name must not replace an image that someone pulled, and old images go with it.
+storage=(--root "$place/storage" --runroot "$place/storage-run")
 # Folders that a run mounts; an engine makes them where an image lacks them.
 mounts=(data out work shared)
 export DEBIAN_FRONTEND=noninteractive
 
+in_store() { "$1" "${storage[@]}" "${@:2}"; }
 say() { printf '== %s\n' "$*" >&2; }
 die() {
   printf 'image-test: %s\n' "$*" >&2
@@ -34,7 +37,7 @@ record() { printf '%-58s %s\n' "$1" "$2" | tee -a "$place/figures.txt"; }
 seconds_since() { awk -v from="$1" -v to="$EPOCHREALTIME" 'BEGIN { printf "%.1f", to - from }'; }
 
 tidy() {
-  [ -z "$container" ] || buildah rm "$container" >/dev/null || true
+  [ -z "$container" ] || in_store buildah rm "$container" >/dev/null || true
   rm -rf "$tree" "$place/runs"
 }
 
@@ -210,22 +213,23 @@ test_docker() {
   local from=$EPOCHREALTIME inside environment=$place/docker.env
   local entry
   say "building the image"
-  podman import --quiet - $base <"$place/base.tar" >/dev/null
-  buildah bud --isolation chroot --pull=never --layers=false \
+  in_store podman rmi --all --force >/dev/null 2>&1
+  in_store podman import --quiet - $base <"$place/base.tar" >/dev/null
+  in_store buildah bud --isolation chroot --pull=never --layers=false \
     --volume "$certificates:/run/host-ca.crt:ro" --build-arg PIP_CERT=/run/host-ca.crt \
     --tag $image --file "$root/Dockerfile" "$root" >"$place/logs/build.log" 2>&1 || {
     tail -n 40 "$place/logs/build.log" >&2
     die "the build failed; see $place/logs/build.log"
   }
   record "docker: build" "$(seconds_since "$from") s"
-  record "docker: image size" "$(podman image inspect --format '{{.Size}}' $image | awk '{ printf "%.0f MB", $1 / 1e6 }')"
-  record "docker: of these the base" "$(podman image inspect --format '{{.Size}}' $base | awk '{ printf "%.0f MB", $1 / 1e6 }')"
-  container=$(buildah from --pull=never $image)
-  inside=$(buildah mount "$container")
-  buildah inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' $image | sed '/^$/d' >"$environment"
-  mapfile -t entry < <(buildah inspect --type image --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' $image | sed '/^$/d')
+  record "docker: image size" "$(in_store podman image inspect --format '{{.Size}}' $image | awk '{ printf "%.0f MB", $1 / 1e6 }')"
+  record "docker: of these the base" "$(in_store podman image inspect --format '{{.Size}}' $base | awk '{ printf "%.0f MB", $1 / 1e6 }')"
+  container=$(in_store buildah from --pull=never $image)
+  inside=$(in_store buildah mount "$container")
+  in_store buildah inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' $image | sed '/^$/d' >"$environment"
+  mapfile -t entry < <(in_store buildah inspect --type image --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' $image | sed '/^$/d')
   run_all docker "$inside" "$environment" "${entry[@]}"
-  buildah rm "$container" >/dev/null
+  in_store buildah rm "$container" >/dev/null
   container=
 }
 

@@ -117,9 +117,7 @@ def crashes(out: Path) -> set[str]:
 @pytest.mark.parametrize("case", range(len(CASES)), ids=[ill.__name__ for _, ill in CASES])
 def test_an_ill_subject_is_told_and_recorded(case, ward, study, out, cli):
     label = label_of(case)
-    ended = cli(
-        ward.bids, out, "participant", "--atlas", study.atlas, "--n-procs", 1, "--participant-label", label
-    )
+    ended = cli(ward.bids, out, "participant", "--atlas", study.atlas, "--n-procs", 1, "--participant-label", label)
     assert_told(ended, CASES[case][0], (f"sub-{label} failed: ", f"sub-{label}/log/", *ward.words[label]))
     assert len(ended.err) < 1500
     assert crashes(out) == {label}
@@ -417,14 +415,14 @@ INJECTIONS = (
     "value ~ age.__class__",
     "value ~ age.map(print)",
     "value ~ (lambda: open('TRAP', 'w'))()",
-    "value ~ f'{open(\"TRAP\",\"w\")}'",
+    'value ~ f\'{open("TRAP","w")}\'',
     "value ~ I(f'{age}')",
     "value ~ [open('TRAP', 'w') for _ in (1,)]",
     "value ~ {open('TRAP', 'w')}",
     "value ~ C(group, contr.treatment(base=open('TRAP', 'w')))",
     "value ~ C(group, __import__('os'))",
     "value ~ `age` + eval('1')",
-    "value ~ exec('open(\"TRAP\", \"w\")')",
+    'value ~ exec(\'open("TRAP", "w")\')',
     "value ~ I(age, open('TRAP', 'w'))",
     "value ~ (x := open('TRAP', 'w'))",
     "value ~ age if open('TRAP', 'w') else sex",

@@ -26,7 +26,6 @@ from spectra_bids.dataset.outputs import (
     write_bytes,
     write_dataset_files,
     write_json,
-    write_parquet,
     write_table,
     write_text,
 )
@@ -123,15 +122,6 @@ def test_json_keeps_the_order_and_refuses_nan(tmp_path: Path) -> None:
     assert (tmp_path / "a.json").read_text() == '{\n  "b": 1.5,\n  "a": [\n    1,\n    2\n  ],\n  "path": "x/y"\n}\n'
     with pytest.raises(ValueError, match="not JSON compliant"):
         write_json(tmp_path / "a.json", {"a": float("nan")})
-
-
-def test_parquet_is_the_same_bytes_for_the_same_table(tmp_path: Path) -> None:
-    write_parquet(tmp_path / "a.parquet", TABLE)
-    write_parquet(tmp_path / "b.parquet", TABLE.copy().set_index(pd.Index([7, 8, 9])))
-    assert sha256(tmp_path / "a.parquet") == sha256(tmp_path / "b.parquet")
-    got = pd.read_parquet(tmp_path / "a.parquet")
-    assert got["group"].tolist() == TABLE["group"].tolist()
-    np.testing.assert_array_equal(got["tensor_fa"], TABLE["tensor_fa"])
 
 
 def test_the_hash_is_that_of_the_content(tmp_path: Path) -> None:

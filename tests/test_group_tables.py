@@ -14,7 +14,6 @@ from spectra_bids.dataset.outputs import read_table, write_json, write_table
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.group.tables import (
     choose_sessions,
-    long_table,
     read_cohort,
     read_sidecars,
     scalars_of,
@@ -77,10 +76,6 @@ def test_sessions_are_found_with_and_without_session_folders(tmp_path):
     assert [tuple(r) for r in found[["participant_id", "session_id"]].itertuples(index=False)] == [
         ("sub-1", "ses-a"), ("sub-1", "ses-b"), ("sub-2", None),
     ]  # fmt: skip
-    long = long_table(tmp_path, "1D")
-    assert list(long["session_id"].fillna("none").unique()) == ["ses-a", "ses-b", "none"]
-    assert len(long) == 18
-    assert "dki_fa_sd" in long.columns
 
 
 def test_two_spaces_of_one_session_are_refused(out):

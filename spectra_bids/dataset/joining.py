@@ -123,7 +123,7 @@ def _wanted(scalars: Sequence[ScalarFile], wanted: Sequence[str]) -> list[Scalar
     chosen = [s for s in scalars if "*" in names or s.param in names or s.name in names]
     if not scalars:
         raise NothingSelectedError(
-            f"there is no scalar map of this session in any data set. Got --scalars {' '.join(wanted)}; there are: none",
+            f"this session has no scalar map in any data set. Got --scalars {' '.join(wanted)}; there are: none",
             "Name the data set that holds the maps: -d NAME=PATH.",
         )
     there = ", ".join(sorted({s.name for s in scalars}))

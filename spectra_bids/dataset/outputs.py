@@ -18,10 +18,10 @@ import io
 import json
 import os
 import tempfile
-from collections.abc import Iterable
-from contextlib import suppress
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -75,7 +75,14 @@ _PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EAGAIN}
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write a file atomically; folders are made as needed.
+    """Write a file atomically; folders are made as needed. Raises what `writing` raises."""
+    with writing(path) as file:
+        file.write(content)
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[BinaryIO]:
+    """A file to write to that becomes `path` at the end of the block, if that is reached; folders are made as needed.
 
     Raises
     ------
@@ -91,7 +98,7 @@ def write_bytes(path: Path, content: bytes) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path)
         with os.fdopen(handle, "wb") as file:
-            file.write(content)
+            yield file
             file.flush()
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, outputs are shared
             os.replace(temporary, path)
@@ -217,18 +224,6 @@ def read_table(path: Path) -> pd.DataFrame:
         return pd.read_csv(path, sep="\t", na_values=["n/a"], keep_default_na=False, encoding="utf-8", low_memory=False)
     except (pd.errors.ParserError, pd.errors.EmptyDataError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} must be a TSV table with a header. Got {error}") from error
-
-
-def write_parquet(path: Path, table: pd.DataFrame) -> None:
-    """Write a table as Parquet; equal tables, equal bytes."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    content = pa.Table.from_pandas(table.reset_index(drop=True), preserve_index=False)
-    # pandas' own metadata holds library versions, which would make bytes depend on the installation.
-    buffer = io.BytesIO()
-    pq.write_table(content.replace_schema_metadata(None), buffer, compression="zstd")
-    write_bytes(path, buffer.getvalue())
 
 
 def sha256(path: Path) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectra_bids.figures.plots import is_true
 from spectra_bids.figures.sheets import Ends, colour_bar, hatched
@@ -43,8 +44,15 @@ STATUS_COLOURS = {
 }
 
 
+#: Sessions that can be told apart in columns; of more, shares are drawn.
+MOST_COLUMNS = 300
+
+
 def coverage_map(coverage: pd.DataFrame) -> Sheet:
     """Which subject has which bundle: one column per subject, one row per bundle, coloured by status.
+
+    With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would not
+    be seen: each row is then a bar of the statuses' shares.
 
     Parameters
     ----------
@@ -62,29 +70,48 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
     width = left + float(np.clip(columns * 9, 240, 520)) + 10
     step = max(1, -(-columns // 40))
-    shown = range(0, columns, step)
-    below = 10 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
+    shown = range(0, 0 if columns > MOST_COLUMNS else columns, step)
+    below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
     height = 28 + 11.0 * max(rows, 1) + below
     with house_style():
         figure, axes = blank(width, height, left=left, top=28, bottom=below)
-        axes.imshow(
-            codes,
-            cmap=ListedColormap(list(STATUS_COLOURS.values())),
-            vmin=-0.5,
-            vmax=len(names) - 0.5,
-            aspect="auto",
-            interpolation="none",
-        )
         axes.set_yticks(range(rows), [label(b, 40) for b in coverage.columns], size=FONT_SIZE - 1)
-        axes.set_xticks(shown, [label(coverage.index[k], 22) for k in shown], rotation=90, size=FONT_SIZE - 2)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        _grid_lines(axes, rows, columns)
+        if columns > MOST_COLUMNS:
+            _shares(axes, codes)
+        else:
+            axes.imshow(
+                codes,
+                cmap=ListedColormap(list(STATUS_COLOURS.values())),
+                vmin=-0.5,
+                vmax=len(names) - 0.5,
+                aspect="auto",
+                interpolation="none",
+            )
+            axes.set_xticks(shown, [label(coverage.index[k], 22) for k in shown], rotation=90, size=FONT_SIZE - 2)
+            _grid_lines(axes, rows, columns)
         _status_legend(figure, left / width, 1 - 12 / height, [names[k] for k in used], width)
         absent = int((codes != 0).sum())
         return Sheet(
             (panel(figure, f"Status of {rows} bundles in {columns} sessions; {absent} of {codes.size} not ok"),)
         )
+
+
+def _shares(axes: Any, codes: NDArray[np.int_]) -> None:
+    """One bar per row of codes (bundles, sessions): the share of each status, the absent ones first."""
+    rows, columns = codes.shape
+    start = np.zeros(rows)
+    for k, colour in [*enumerate(STATUS_COLOURS.values())][:0:-1] + [(0, STATUS_COLOURS["ok"])]:
+        share = (codes == k).sum(axis=1) / columns
+        axes.barh(range(rows), share, left=start, height=0.86, color=colour, linewidth=0)
+        start += share
+    axes.set_xlim(0, 1)
+    axes.set_ylim(rows - 0.5, -0.5)
+    ticks = np.linspace(0, 1, 5)
+    axes.set_xticks(ticks, [f"{t:.0%} of {columns:,} sessions" if t == 1 else f"{t:.0%}" for t in ticks])
+    axes.get_xticklabels()[-1].set_horizontalalignment("right")
+    axes.tick_params(axis="x", labelsize=FONT_SIZE - 1)
 
 
 def _status_legend(figure: Any, x: float, y: float, statuses: list[str], width: float) -> None:

@@ -24,9 +24,7 @@ from spectra_bids.dataset.outputs import (
     read_table,
     remove,
     sha256,
-    write_bytes,
     write_json,
-    write_parquet,
     write_table,
     write_text,
 )
@@ -36,7 +34,8 @@ from spectra_bids.group.decide import Results, decide, level_column
 from spectra_bids.group.fit import fit_bundle
 from spectra_bids.group.model import GroupModel, make_model
 from spectra_bids.group.page import group_command, write_page
-from spectra_bids.group.tables import Cohort, Dims, long_table, read_cohort, read_sidecars, scalars_of
+from spectra_bids.group.shared import shared_files, write_shared
+from spectra_bids.group.tables import Cohort, Dims, read_cohort, read_sidecars
 from spectra_bids.models.smdl import to_smdl
 from spectra_bids.report.methods import citation_bib, citation_md
 from spectra_bids.settings import GroupSettings, settings_hash
@@ -112,7 +111,8 @@ def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
     kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
     run = settings.run
     cohorts = {
-        d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels) for d in kinds
+        d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb)
+        for d in kinds
     }
     if len(cohorts) == 2:
         one, two = (c.sessions[["participant_id", "session_id"]] for c in cohorts.values())
@@ -231,30 +231,12 @@ def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], ke
         return False
 
 
-def shared_files(out: Path, dims: Dims) -> tuple[Path, ...]:
-    """Files of the whole cohort that follow from its tables of one kind: Parquet, and what AFQ tools read."""
-    folder = group_dir(out)
-    parquet = folder / f"desc-profile{dims}_tractometry.parquet"
-    return (parquet, folder / "tract_profiles.csv", folder / "subjects.csv") if dims == "1D" else (parquet,)
-
-
 def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None:
     """Files that every model shares: all sessions and scalars, whatever this model uses."""
     for dims in kinds:
-        long = long_table(out, dims)
-        parquet, *afq = shared_files(out, dims)
-        write_parquet(parquet, long)
-        if afq:
-            keys = {"participant_id": "subjectID", "session_id": "sessionID", "bundle": "tractID", "s": "nodeID"}
-            profiles = long[[*keys, *scalars_of(long.columns)]]
-            for path, table in zip(afq, (profiles, model.joined), strict=True):
-                _write_csv(path, table.rename(columns=keys))
+        write_shared(out, dims, model.joined)
     write_text(out / "logs" / "CITATION.md", citation_md())
     write_text(out / "logs" / "CITATION.bib", citation_bib())
-
-
-def _write_csv(path: Path, table: pd.DataFrame) -> None:
-    write_bytes(path, table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode())
 
 
 def _write_model(

@@ -18,6 +18,7 @@ from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.model import GroupModel
 from spectra_bids.group.tables import Cohort
 from spectra_bids.models.fits import fit_cells
+from spectra_bids.models.lmm import CHUNK_BYTES
 from spectra_bids.settings import GroupSettings
 
 
@@ -77,11 +78,22 @@ def _fit(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid: Grid)
     centres = _centres(cells, grid)
     parts = []
     for scalar, values in cohort.values.items():
-        fits = fit_cells(values[np.ix_(model.sessions, index)], model.design, model.contrasts, settings.min_subjects)
+        fits = fit_cells(
+            values[np.ix_(model.sessions, index)],
+            model.design,
+            model.contrasts,
+            settings.min_subjects,
+            chunk_bytes(settings.run.mem_gb),
+        )
         where = fits.pop("cell").to_numpy()
         head = pd.concat([cells, centres], axis=1).iloc[where].reset_index(drop=True)
         parts.append(pd.concat([head.assign(scalar=scalar), fits], axis=1))
     return pd.concat(parts, ignore_index=True)[names(FITS_1D if cohort.dims == "1D" else FITS_2D)]
+
+
+def chunk_bytes(memory_gb: float | None) -> float:
+    """Bytes of the cells that are fitted together: at most a tenth of --mem, and never more than helps the speed."""
+    return CHUNK_BYTES if memory_gb is None else min(CHUNK_BYTES, 0.1e9 * memory_gb)
 
 
 def _centres(cells: pd.DataFrame, grid: Grid) -> pd.DataFrame:

@@ -171,7 +171,8 @@ def join_covariates(
     if not rows:
         raise DesignError(
             f"no subject of the profile tables is in {source}. Profiles: "
-            f"{', '.join(sessions['participant_id'].head(3))}; {source}: {', '.join(table['participant_id'].head(3)) or 'nobody'}",
+            f"{', '.join(sessions['participant_id'].head(3))}; "
+            f"{source}: {', '.join(table['participant_id'].head(3)) or 'nobody'}",
             "participant_id must be the same in both, with or without sub-",
         )
     chosen = settings.run.participant_labels or settings.run.session_labels

@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 
 from spectra_bids.columns import PROFILE_2D, names
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Dims = Literal["1D", "2D"]
 
@@ -75,7 +78,7 @@ class Cohort:
 
     def without(self, bundles: Collection[str]) -> Cohort:
         """The cohort without some bundles."""
-        return self._with({b for b in self.bundles if b not in bundles})
+        return self._with({b for b in self.bundles if b not in bundles}) if bundles else self
 
     def only(self, bundle: str) -> Cohort:
         """The cohort with one bundle alone."""
@@ -83,9 +86,19 @@ class Cohort:
 
     def _with(self, bundles: Collection[str]) -> Cohort:
         keep = self.cells["bundle"].isin(list(bundles)).to_numpy()
-        values = {scalar: v[:, keep] for scalar, v in self.values.items()}
+        values = {scalar: _columns(v, keep) for scalar, v in self.values.items()}
         absence = self.absence[:, [b in bundles for b in self.bundles]]
         return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, absence=absence)
+
+
+def _columns(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """Some columns; those of an array on disk stay there, unless they are few."""
+    if not isinstance(values, np.memmap) or keep.mean() < 0.2:
+        return np.asarray(values[:, keep])
+    out = _block((len(values), int(keep.sum())), on_disk=True)
+    for row, old in zip(out, values, strict=True):
+        row[:] = old[keep]
+    return out
 
 
 def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
@@ -136,18 +149,6 @@ def choose_sessions(table: pd.DataFrame, participants: Sequence[str], sessions: 
     return table.reset_index(drop=True)
 
 
-def long_table(out: Path, dims: Dims) -> pd.DataFrame:
-    """All columns of all sessions' tables, one below the other, after participant_id and session_id."""
-    sessions = session_tables(out, dims)
-    parts = []
-    for subject, session, path in sessions.itertuples(index=False):
-        table = _read(path)
-        table.insert(0, "participant_id", subject)
-        table.insert(1, "session_id", pd.Series(session, index=table.index, dtype="string"))
-        parts.append(table)
-    return pd.concat(parts, ignore_index=True)
-
-
 def read_sidecars(sessions: pd.DataFrame) -> list[dict[str, Any]]:
     """JSON beside each session's table, in order.
 
@@ -163,7 +164,13 @@ def read_sidecars(sessions: pd.DataFrame) -> list[dict[str, Any]]:
             facts = json.loads(path.with_suffix(".json").read_text(encoding="utf-8"))
             grids = (facts["Atlas"]["Label"], facts["GridChecksums"])
         except (OSError, ValueError, KeyError, TypeError) as error:
-            why = error.strerror if isinstance(error, OSError) else f"no {error}" if isinstance(error, KeyError) else error
+            why = (
+                error.strerror
+                if isinstance(error, OSError)
+                else f"no {error}"
+                if isinstance(error, KeyError)
+                else error
+            )
             raise DatasetError(
                 f"{path.with_suffix('.json')} cannot be read as the sidecar of a profile table: {why}",
                 "Run the participant level again for this session",
@@ -183,8 +190,11 @@ def read_cohort(
     scalars: Sequence[str] = ("*",),
     participants: Sequence[str] = (),
     session_labels: Sequence[str] = (),
+    memory_gb: float | None = None,
 ) -> Cohort:
-    """Read every session's profile table, or those of some participants and sessions.
+    """Read every session's profile table, or those of some participants and sessions, one at a time.
+
+    Values that would take more than a quarter of `memory_gb` are kept in a temporary file.
 
     Raises
     ------
@@ -203,28 +213,37 @@ def read_cohort(
             "Run the participant level into the same OUTPUT_DIR first",
         )
     sessions = choose_sessions(sessions, participants, session_labels)
-    keys = _KEYS[dims]
-    cells, found = pd.DataFrame(), set[str]()
-    measured: list[dict[str, NDArray[np.float64]]] = []
-    absence: list[NDArray[np.object_]] = []
-    for path in sessions["path"]:  # one table in memory at a time: a large cohort's text columns would fill it
-        table = _read(path)
-        if cells.empty:
-            cells, first = table[keys], np.flatnonzero(~table["bundle"].duplicated())
-        if len(table) != len(cells) or not table[keys].equals(cells):
+    paths, keys = list(sessions["path"]), _KEYS[dims]
+    headers = [read_header(path) for path in paths]
+    chosen = select_scalars(sorted({c for h in headers for c in scalars_of(h)}), scalars)
+    grid = read_columns(paths[0], headers[0], keys)
+    cells = grid.to_pandas()
+    first = np.flatnonzero(~cells["bundle"].duplicated().to_numpy())
+    on_disk = memory_gb is not None and 8 * len(chosen) * len(paths) * len(cells) > 0.25e9 * memory_gb
+    values = {c: _block((len(paths), len(cells)), on_disk) for c in chosen}
+    absence = np.empty((len(paths), len(first)), dtype=object)
+    for k, (path, header) in enumerate(zip(paths, headers, strict=True)):
+        here = [c for c in chosen if c in header]
+        table = read_columns(path, header, [*keys, "status", *here])
+        if not table.select(keys).equals(grid):
             raise DatasetError(
-                f"{path.name} has other cells than {sessions['path'].iloc[0].name}: the grids differ",
+                f"{path.name} has other cells than {paths[0].name}: the grids differ",
                 "Both must be made with the same atlas and grid settings; rerun the participant level for one of them",
             )
-        here = scalars_of(table.columns)
-        found.update(here)
-        measured.append({c: table[c].to_numpy(np.float64) for c in here if _is_wanted(c, scalars)})
-        status = table["status"].to_numpy(dtype=object)[first]
-        absence.append(np.where(np.isin(status.astype(str), ABSENT), status, "ok"))
-    nothing = np.full(len(cells), np.nan)
-    chosen = select_scalars(sorted(found), scalars)
-    values = {c: np.stack([m.get(c, nothing) for m in measured]) for c in chosen}
-    return Cohort(dims, sessions, cells, values, np.stack(absence))
+        for c in chosen:
+            values[c][k] = table[c].to_numpy() if c in here else np.nan
+        absence[k] = [status if status in ABSENT else "ok" for status in table["status"].take(first).to_pylist()]
+    return Cohort(dims, sessions, cells, values, absence)
+
+
+def _block(shape: tuple[int, int], on_disk: bool) -> NDArray[np.float64]:
+    """An array to fill; `on_disk` in a temporary file, whose pages the system can take back when memory is short."""
+    if not on_disk:
+        return np.empty(shape)
+    import tempfile
+
+    with tempfile.TemporaryFile() as file:  # stays as long as it is mapped
+        return np.memmap(file, np.float64, "w+", shape=shape)
 
 
 def scalars_of(columns: Iterable[str]) -> list[str]:
@@ -251,18 +270,58 @@ def _is_wanted(scalar: str, wanted: Sequence[str]) -> bool:
     return "*" in wanted or scalar in wanted or scalar.rpartition("_")[2] in wanted
 
 
-def _read(path: Path) -> pd.DataFrame:
-    from pyarrow import ArrowInvalid
+def read_header(path: Path) -> list[str]:
+    """Columns of a profile table.
+
+    Raises
+    ------
+    DatasetError
+        It is none.
+
+    """
+    try:
+        with path.open(encoding="utf-8") as file:
+            columns = file.readline().rstrip("\r\n").split("\t")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read as a profile table: {error}", "Rerun this session") from error
+    if "status" not in columns or "bundle" not in columns:
+        raise DatasetError(f"{path} is not a profile table: it has no columns bundle and status", "Rerun this session")
+    return columns
+
+
+def read_columns(path: Path, header: Sequence[str], columns: Sequence[str]) -> pa.Table:
+    """Some columns of a profile table: text, whole numbers or float64 as their names say, null where n/a.
+
+    Raises
+    ------
+    DatasetError
+        They are not there, or not of that kind.
+
+    """
+    import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
     try:
-        table: pd.DataFrame = arrow_csv.read_csv(
+        return arrow_csv.read_csv(
             path,
-            parse_options=arrow_csv.ParseOptions(delimiter="\t"),
-            convert_options=arrow_csv.ConvertOptions(null_values=["n/a"], strings_can_be_null=True),
-        ).to_pandas()
-    except (ArrowInvalid, OSError) as error:
-        raise DatasetError(f"{path} cannot be read as a profile table: {error}", "Rerun this session") from error
-    if "status" not in table.columns or "bundle" not in table.columns:
-        raise DatasetError(f"{path} is not a profile table: it has no columns bundle and status", "Rerun this session")
-    return table
+            read_options=arrow_csv.ReadOptions(use_threads=False),  # 200 kB: threads cost more than they save
+            parse_options=arrow_csv.ParseOptions(delimiter="\t", quote_char=False),
+            convert_options=arrow_csv.ConvertOptions(
+                column_types={c: column_type(c) for c in columns},
+                include_columns=list(columns),
+                null_values=["n/a"],
+                strings_can_be_null=True,
+            ),
+        )
+    except (pa.ArrowInvalid, pa.ArrowKeyError, OSError) as error:
+        named = re.sub(r"column #(\d+)", lambda m: f"column {header[int(m[1])]}", str(error))
+        raise DatasetError(f"{path} cannot be read as a profile table: {named}", "Rerun this session") from error
+
+
+def column_type(name: str) -> pa.DataType:
+    """Arrow type of a column of a profile table."""
+    import pyarrow as pa
+
+    if name in ("participant_id", "session_id", "bundle", "status"):
+        return pa.string()
+    return pa.int64() if name in ("s", "r", "n_points", "n_streamlines") else pa.float64()

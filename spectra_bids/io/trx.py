@@ -114,9 +114,7 @@ def _header(path: Path, members: dict[str, int]) -> dict[str, Any]:
     counts = {key: header.get(key) if isinstance(header, dict) else None for key in ("NB_VERTICES", "NB_STREAMLINES")}
     if not all(isinstance(n, int | float) and 0 <= n < 2**62 and n % 1 == 0 for n in counts.values()):
         got = ", ".join(f"{key} = {value!r}" for key, value in counts.items())
-        raise TractogramError(
-            f"header.json in {path} must hold NB_VERTICES and NB_STREAMLINES, two counts. Got {got}"
-        )
+        raise TractogramError(f"header.json in {path} must hold NB_VERTICES and NB_STREAMLINES, two counts. Got {got}")
     return dict(header)
 
 

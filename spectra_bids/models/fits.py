@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
-from spectra_bids.models.lmm import LmmFit, Test, fit_lmm
+from spectra_bids.models.lmm import CHUNK_BYTES, LmmFit, Test, fit_lmm
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,7 +19,11 @@ F = NDArray[np.float64]
 
 
 def fit_cells(
-    values: F, design: Design, contrasts: Sequence[Contrast], min_subjects: int | None = None
+    values: F,
+    design: Design,
+    contrasts: Sequence[Contrast],
+    min_subjects: int | None = None,
+    chunk_bytes: float = CHUNK_BYTES,
 ) -> pd.DataFrame:
     """Fit the design to every cell and test every contrast.
 
@@ -31,6 +35,8 @@ def fit_cells(
     contrasts : sequence of K Contrast
     min_subjects : int, optional
         Fewest subjects of a cell; default max(10, p + 5).
+    chunk_bytes : float
+        Bound on the memory of the cells that are fitted together.
 
     Returns
     -------
@@ -46,6 +52,7 @@ def fit_cells(
         subjects=design.subjects,
         factors=[f.codes for f in design.factors if f.name in tested_factors(design, contrasts)],
         min_subjects=min_subjects,
+        chunk_bytes=chunk_bytes,
     )
     import pandas as pd
 

@@ -21,7 +21,8 @@ from spectra_bids.models.satterthwaite import test_contrast, variance_of_paramet
 
 _SINGULAR = 1e-4  # θ below which lme4 calls a fit singular
 _RANK = 1e-9  # smallest eigenvalue of a cell's X'X, with X orthonormal over all rows
-_CHUNK_BYTES = 64e6
+#: Default bound on the memory of one chunk of cells.
+CHUNK_BYTES = 64e6
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +67,7 @@ def fit_lmm(
     subjects: I | None = None,
     factors: Sequence[I] = (),
     min_subjects: int | None = None,
-    chunk_bytes: float = _CHUNK_BYTES,
+    chunk_bytes: float = CHUNK_BYTES,
 ) -> LmmFit:
     """Fit one model per column of y.
 

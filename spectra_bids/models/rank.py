@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from spectra_bids.errors import DesignError
 
-
 #: Dependent columns named in a message; a crossing of factors that nobody fills can have hundreds.
 _MOST_NAMED = 3
 

@@ -63,7 +63,7 @@ def far_away(distances: Distances) -> list[str]:
             f"bundles lie {distances.session_median:.0f} mm (median) from the atlas, expected at most "
             f"{FAR_SESSION_MM:g}: look at the registration"
         ]
-    far = [f"{name} ({distances.median[name]:.0f} mm)" for name, flag in distances.flag.items() if flag == "far_bundle"]
+    far = [f"{name} ({distances.median[name]:.1f} mm)" for name, flag in distances.flag.items() if flag == "far_bundle"]
     return [f"far from the atlas (median distance above {FAR_BUNDLE_MM:g} mm): {', '.join(far)}"] if far else []
 
 
@@ -80,5 +80,5 @@ def refuse_swapped_pairs(
             raise InputDataError(
                 f"bundle {name}: {files[name].path} lies {rec_mm:.0f} mm (median) from the atlas, and "
                 f"{files[name].org_path} {org_mm:.0f} mm: they look swapped",
-                "rec_bundles must hold the bundles in atlas space, org_bundles the same streamlines in the maps' space.",
+                "rec_bundles holds the bundles in atlas space, org_bundles the same streamlines in the maps' space.",
             )

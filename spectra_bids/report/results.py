@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from spectra_bids.columns import BLOCKS, CLUSTERS, FIT_STATUSES, STATUSES
-from spectra_bids.figures.overviews import coverage_map, effect_overview
+from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, effect_overview
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
 from spectra_bids.report import methods, words
 from spectra_bids.report.pages import (
@@ -72,6 +72,8 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
     out = []
     if page.coverage.size:
         text = "One column per session, one row per bundle; the colour is the status."
+        if len(page.coverage) > MOST_COLUMNS:
+            text = "One bar per bundle: the share of the sessions with each status."
         out.append(
             FigureItem(f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage))
         )
@@ -119,7 +121,7 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
         out.append(FigureItem(f"{stem}effect1D", bundle, caption, sheet, family.name))
     measured = page.profiles
     if measured is not None and family.scalar in measured:
-        mine = measured[measured["bundle"].astype(str) == bundle]
+        mine = measured[measured["bundle"] == bundle]
         if len(mine):
             by = next((c.by for c in page.contrasts if c.name == family.contrast), "")
             caption = "Measured mean with its 95 % confidence interval, not adjusted; number of people in brackets."

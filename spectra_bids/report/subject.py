@@ -140,7 +140,12 @@ def _summary(page: ParticipantPage) -> tuple[Block, ...]:
             blocks.append(Notice("warning", "The bundles lie far from the atlas", text))
     if failed:
         blocks.insert(
-            0, Notice("error", f"{counted(failed, 'job')} crashed", "What went wrong is at the end of the page; the tracebacks are in the subject's log folder.")
+            0,
+            Notice(
+                "error",
+                f"{counted(failed, 'job')} crashed",
+                "What went wrong is at the end of the page; the tracebacks are in the subject's log folder.",
+            ),
         )
     if not page.sessions:
         blocks.append(Prose(("No session has results.",), lead=True))

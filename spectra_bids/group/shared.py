@@ -1,0 +1,88 @@
+"""What every model of an output directory shares: all sessions' profiles in one file, rebuilt from their tables.
+
+    group/desc-profile{1D,2D}_tractometry.parquet    participant_id, session_id, then the columns of a session's table
+    group/tract_profiles.csv  group/subjects.csv     subjectID, sessionID, tractID, nodeID, scalars; and covariates
+
+Sessions are read and written some at a time: the memory does not depend on how many there are, nor do the bytes depend
+on the memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from spectra_bids.dataset.names import group_dir
+from spectra_bids.dataset.outputs import write_bytes, writing
+from spectra_bids.group.tables import Dims, column_type, read_columns, read_header, scalars_of, session_tables
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+#: Sessions of one row group of a Parquet file.
+_BATCH = 64
+#: Column of ours -> of AFQ's files.
+_AFQ = {"participant_id": "subjectID", "session_id": "sessionID", "bundle": "tractID", "s": "nodeID"}
+
+
+def shared_files(out: Path, dims: Dims) -> tuple[Path, ...]:
+    """Files of the whole cohort that follow from its tables of one kind: Parquet, and what AFQ tools read."""
+    folder = group_dir(out)
+    parquet = folder / f"desc-profile{dims}_tractometry.parquet"
+    return (parquet, folder / "tract_profiles.csv", folder / "subjects.csv") if dims == "1D" else (parquet,)
+
+
+def write_shared(out: Path, dims: Dims, people: pd.DataFrame) -> None:
+    """Write the shared files of one kind of profile; `people`: covariates of the sessions, for subjects.csv."""
+    import pyarrow.csv as arrow_csv
+    import pyarrow.parquet as pq
+
+    parquet, *afq = shared_files(out, dims)
+    with ExitStack() as stack:
+        long = tables = None
+        for batch in long_tables(out, dims):
+            if long is None:
+                long = stack.enter_context(
+                    pq.ParquetWriter(stack.enter_context(writing(parquet)), batch.schema, compression="zstd")
+                )
+                tables = stack.enter_context(writing(afq[0])) if afq else None
+                columns = [*_AFQ, *scalars_of(batch.column_names)]
+                if tables is not None:
+                    tables.write((",".join(_AFQ.get(c, c) for c in columns) + "\n").encode())
+            long.write_table(batch)
+            if tables is not None:
+                options = arrow_csv.WriteOptions(include_header=False, quoting_style="none")  # labels have no commas
+                arrow_csv.write_csv(batch.select(columns), tables, options)
+    if afq:
+        csv = people.rename(columns=_AFQ).to_csv(index=False, float_format="%.6g", lineterminator="\n")
+        write_bytes(afq[1], csv.encode())
+
+
+def long_tables(out: Path, dims: Dims) -> Iterator[pa.Table]:
+    """All columns of all sessions' tables, one below the other, after participant_id and session_id; in batches."""
+    import pyarrow as pa
+
+    sessions = list(session_tables(out, dims).itertuples(index=False))
+    headers = [read_header(path) for *_, path in sessions]
+    every = list(dict.fromkeys(column for header in headers for column in header))
+    schema = pa.schema([(c, column_type(c)) for c in ("participant_id", "session_id", *every)])
+    for start in range(0, len(sessions), _BATCH):
+        part = zip(sessions[start : start + _BATCH], headers[start : start + _BATCH], strict=True)
+        yield pa.concat_tables(
+            [_long(path, header, (subject, session), schema) for (subject, session, path), header in part]
+        )
+
+
+def _long(path: Path, header: Sequence[str], labels: tuple[str, str | None], schema: pa.Schema) -> pa.Table:
+    """One session's table with its labels, and with nulls for the columns that only others have."""
+    import pyarrow as pa
+
+    table = read_columns(path, header, header)
+    columns = [pa.array([label] * len(table), pa.string()) for label in labels]
+    for field in list(schema)[2:]:
+        columns.append(table[field.name] if field.name in header else pa.nulls(len(table), field.type))
+    return pa.table(columns, schema=schema)

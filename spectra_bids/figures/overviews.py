@@ -51,8 +51,8 @@ MOST_COLUMNS = 300
 def coverage_map(coverage: pd.DataFrame) -> Sheet:
     """Which subject has which bundle: one column per subject, one row per bundle, coloured by status.
 
-    With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would not
-    be seen: each row is then a bar of the statuses' shares.
+    With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would
+    not be seen: each row is then a bar of the statuses' shares.
 
     Parameters
     ----------
@@ -102,7 +102,8 @@ def _shares(axes: Any, codes: NDArray[np.int_]) -> None:
     """One bar per row of codes (bundles, sessions): the share of each status, the absent ones first."""
     rows, columns = codes.shape
     start = np.zeros(rows)
-    for k, colour in [*enumerate(STATUS_COLOURS.values())][:0:-1] + [(0, STATUS_COLOURS["ok"])]:
+    codes_drawn = [*range(len(STATUS_COLOURS) - 1, 0, -1), 0]  # what is ok comes last, to the right
+    for k, colour in ((code, list(STATUS_COLOURS.values())[code]) for code in codes_drawn):
         share = (codes == k).sum(axis=1) / columns
         axes.barh(range(rows), share, left=start, height=0.86, color=colour, linewidth=0)
         start += share

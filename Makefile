@@ -41,7 +41,7 @@ slurm-test: setup-core ## a real Slurm on this machine runs the demo cohort (roo
 bench: setup-bench ## the benchmarks, each beside its peers (long)
 	@set -e; for script in benchmarks/*.py; do echo "== $$script"; $(BIN)/python "$$script"; done
 
-image-test: ## build the container images and run them under restrictions (as root, 15-30 min; not in CI)
+image-test: ## build the container images and run them under restrictions (as root, 8-20 min; not in CI)
 	@scripts/image_test.sh
 
 locks: ## make the lock files again (needs uv, see locks/regenerate.sh)

@@ -4,19 +4,21 @@
 #
 #   scripts/image_test.sh [docker|singularity]...       default: both
 #
-# It needs root on Debian (or a virtual machine), about 8 GB in IMAGE_TEST_DIR (/var/tmp/spectra-bids-image-test) and
-# 15 to 30 minutes, so it is no part of continuous integration. No container engine need run: buildah builds in a
-# chroot, from a base image that debootstrap makes, and the image's file system is entered by unshare and chroot, with
-# the environment and entry point that its configuration names. What it leaves there: the image (podman --root .../storage
-# images), the base for the next time, the messages in logs, and figures.txt. SSL_CERT_FILE names the certificates of a proxy.
-# The real data (../shared, or the folder above SPECTRA_BIDS_TEST_DATA) are used if they are there.
+# It needs root on Debian (or a virtual machine), about 8 GB in IMAGE_TEST_DIR (/var/tmp/spectra-bids-image-test) and 8
+# to 20 minutes, so it is no part of continuous integration. No container engine need run: buildah builds in a chroot,
+# on a base that debootstrap makes, and the image's file system is entered by unshare and chroot, with the environment
+# and entry point that its configuration names. What it leaves there: the image (podman --root .../storage images), the
+# base for the next time, the messages in logs, and figures.txt. SSL_CERT_FILE names the certificates of a proxy.
+# The real data (../shared/data or SPECTRA_BIDS_TEST_DATA, with tools/ beside it) are used if they are there.
 set -euo pipefail
 exec </dev/null
 
 root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 place=${IMAGE_TEST_DIR:-/var/tmp/spectra-bids-image-test}
 certificates=${SSL_CERT_FILE:-/etc/ssl/certs/ca-certificates.crt}
-data=${SPECTRA_BIDS_TEST_DATA:-$root/../shared/data}
+data=$(realpath -m "${SPECTRA_BIDS_TEST_DATA:-$root/../shared/data}")
+shared=$(dirname "$data") # where the data and tools/ are; mounted as /shared
+[ -d "$data/real-qsirecon" ] && [ -f "$shared/tools/make_cohort.py" ] || shared=
 base=docker.io/library/debian:bookworm-slim # what `FROM debian:bookworm-slim` resolves to
 image=localhost/spectra-bids:image-test
 tree=$place/singularity-root
@@ -72,7 +74,7 @@ make_base() { # a minimal Debian, once; it is left as small as the published sli
 restricted() {
   # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --net --mount --propagation private bash -euc '
-    root=$1 environment=$2 runs=$3 data=$4
+    root=$1 environment=$2 runs=$3 shared=$4
     shift 4
     mount --bind "$root" "$root"
     mount -o remount,bind,ro "$root"
@@ -87,13 +89,13 @@ restricted() {
     ln -s /proc/self/fd "$root/dev/fd"
     mount -o remount,ro "$root/dev"
     for folder in out work; do mount --bind "$runs/$folder" "$root/$folder"; done
-    if [ -d "$data" ]; then
-      mount --bind "$data" "$root/shared"
+    if [ -n "$shared" ]; then
+      mount --bind "$shared" "$root/shared"
       mount -o remount,bind,ro "$root/shared"
     fi
     mapfile -t variables <"$environment"
     exec chroot --userspec=12345:12345 --groups= "$root" /usr/bin/env -i "${variables[@]}" "$@"
-  ' restricted "$1" "$2" "$place/runs" "$(dirname "$(realpath -m "$data")")" "${@:3}"
+  ' restricted "$1" "$2" "$place/runs" "$shared" "${@:3}"
 }
 
 fresh_folders() {
@@ -148,7 +150,7 @@ run_all() {
   [ -s "$place/runs/out/demo/results/model-demo.html" ] || die "the demonstration left no report"
   try "$kind: atlas build" "$inside" "$environment" "${entry[@]}" atlas build /out/demo/bids /out/atlas
   run_engines "$kind" "$inside" "$environment"
-  if [ -d "$data/real-qsirecon" ]; then
+  if [ -n "$shared" ]; then
     run_real "$@"
   else
     say "no real data in $data: the bare triple runs on the demonstration's cohort"
@@ -175,11 +177,13 @@ run_triple() {
 run_real() { # one real subject by the bare triple, then a cohort made of another through both levels
   local kind=$1 inside=$2 environment=$3
   local entry=("${@:4}")
-  local atlas=/shared/data/atlas-hcp1065 settings=$place/atlas.env
+  local real
+  real=/shared/$(basename "$data")
+  local atlas=$real/atlas-hcp1065 settings=$place/atlas.env
   { cat "$environment" && echo "SPECTRA_BIDS_ATLAS=$atlas"; } >"$settings"
   try "$kind: real-qsirecon participant" "$inside" "$settings" "${entry[@]}" \
-    /shared/data/real-qsirecon /out/qsirecon participant -w /work
-  try "$kind: real-pyafq participant" "$inside" "$settings" "${entry[@]}" /shared/data/real-pyafq /out/pyafq participant
+    "$real/real-qsirecon" /out/qsirecon participant -w /work
+  try "$kind: real-pyafq participant" "$inside" "$settings" "${entry[@]}" "$real/real-pyafq" /out/pyafq participant
   restricted "$inside" "$environment" python /shared/tools/make_cohort.py /out/cohort >/dev/null 2>&1 ||
     die "the cohort could not be made"
   run_triple "$kind" "$inside" "$environment" /out/cohort "$atlas" "${entry[@]}"
@@ -213,7 +217,7 @@ test_docker() {
   local from=$EPOCHREALTIME inside environment=$place/docker.env
   local entry
   say "building the image"
-  in_store podman rmi --all --force >/dev/null 2>&1
+  in_store podman rmi --all --force >/dev/null 2>&1 || true # those of an earlier run
   in_store podman import --quiet - $base <"$place/base.tar" >/dev/null
   in_store buildah bud --isolation chroot --pull=never --layers=false \
     --volume "$certificates:/run/host-ca.crt:ro" --build-arg PIP_CERT=/run/host-ca.crt \

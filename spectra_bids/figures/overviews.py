@@ -105,6 +105,8 @@ def _shares(axes: Any, codes: NDArray[np.int_]) -> None:
     codes_drawn = [*range(len(STATUS_COLOURS) - 1, 0, -1), 0]  # what is ok comes last, to the right
     for k, colour in ((code, list(STATUS_COLOURS.values())[code]) for code in codes_drawn):
         share = (codes == k).sum(axis=1) / columns
+        if not share.any():
+            continue
         axes.barh(range(rows), share, left=start, height=0.86, color=colour, linewidth=0)
         start += share
     axes.set_xlim(0, 1)

@@ -90,16 +90,14 @@ def _in_pool(
         try:
             for job in as_completed(jobs):
                 yield jobs[job], job.result()
-        except GeneratorExit:
-            pool.shutdown(wait=True, cancel_futures=True)
-            raise
         except BrokenProcessPool as error:
             raise TemporaryError(
                 "a worker process was killed, most often because the memory was used up",
                 "Give more memory or a smaller --n-procs, and run the same command again: what is done is kept",
             ) from error
         except BaseException:
-            # Without this, leaving the block would wait for every item that is still queued.
+            # Without this, leaving the block would wait for every item that is still queued or running. Items are
+            # written so that being killed does them no harm.
             pool.shutdown(wait=False, cancel_futures=True)
             for child in active_children():
                 child.terminate()

@@ -14,7 +14,7 @@ from spectra_bids.errors import SpectraError, TemporaryError
 
 _PASSING = {errno.ENOSPC, errno.EDQUOT}
 #: Seconds until SIGTERM is raised again; tidying up on the way out takes less.
-_INSIST_S = 2.0
+_INSIST_S = 5.0
 _AGAIN = "Run the same command again: what is done is kept"
 
 

@@ -61,7 +61,7 @@ runtime() {
   leave_out
   install_packages python3.11 r-base-core r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-pbkrtest \
     mesa-vulkan-drivers libvulkan1 fonts-dejavu-core
-  rmdir --ignore-fail-on-non-empty /usr/local/lib/R/site-library # empty, and R warns of that at every start by way of rpy2
+  rmdir --ignore-fail-on-non-empty /usr/local/lib/R/site-library # rpy2 warns of a library without packages
   fc-cache -f
 }
 
@@ -94,7 +94,8 @@ from importlib.metadata import packages_distributions
 site = next(pathlib.Path(sys.argv[1]).glob("lib/python3*/site-packages"))
 extensions = (p.relative_to(site).with_name(p.name.split(".")[0]).parts for p in site.rglob("*.cpython-*.so"))
 # Tk is not there; Arrow's tests are not; a part of SciPy cannot be the first to be imported, anywhere.
-absent = {"PIL._imagingtk", "matplotlib.backends._tkagg", "pyarrow._pyarrow_cpp_tests", "scipy.linalg._matfuncs_sqrtm_triu"}
+absent = {"PIL._imagingtk", "matplotlib.backends._tkagg", "pyarrow._pyarrow_cpp_tests"}
+absent |= {"scipy.linalg._matfuncs_sqrtm_triu"}
 names = {name for name in packages_distributions() if name.isidentifier()}
 failed = []
 for name in sorted((names | {".".join(parts) for parts in extensions}) - absent):
@@ -135,7 +136,7 @@ case ${1:-} in
   package) package "$2" ;;
   remove-tools) remove_tools ;;
   *)
-    echo "image_install.sh: expected runtime, build-tools, environment DIR, package DIR or remove-tools. Got '${1:-}'" >&2
+    echo "image_install.sh: expected runtime, build-tools, environment DIR, package DIR, remove-tools. Got '${1:-}'" >&2
     exit 2
     ;;
 esac

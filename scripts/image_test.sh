@@ -70,7 +70,7 @@ make_base() { # a minimal Debian, once; it is left as small as the published sli
 
 # --- one run under restrictions --------------------------------------------------------------------------------------
 
-# restricted ROOT ENVIRONMENT-FILE COMMAND...: everything but /out, /work (both may be written) and /dev/shm is read-only.
+# restricted ROOT ENVIRONMENT-FILE COMMAND...: everything is read-only but /out, /work and /dev/shm.
 restricted() {
   # shellcheck disable=SC2016  # expanded by the inner shell
   unshare --net --mount --propagation private bash -euc '
@@ -213,6 +213,14 @@ assert vulkan.vkEnumeratePhysicalDevices(instance, ctypes.byref(count), None) ==
 
 # --- the two images --------------------------------------------------------------------------------------------------
 
+size_of() {
+  in_store podman image inspect --format '{{.Size}}' "$1" | awk '{ printf "%.0f MB", $1 / 1e6 }'
+}
+
+configured() { # one list of the image's configuration, an item per line
+  in_store buildah inspect --type image --format "{{range .OCIv1.Config.$1}}{{println .}}{{end}}" $image | sed '/^$/d'
+}
+
 test_docker() {
   local from=$EPOCHREALTIME inside environment=$place/docker.env
   local entry
@@ -226,12 +234,12 @@ test_docker() {
     die "the build failed; see $place/logs/build.log"
   }
   record "docker: build" "$(seconds_since "$from") s"
-  record "docker: image size" "$(in_store podman image inspect --format '{{.Size}}' $image | awk '{ printf "%.0f MB", $1 / 1e6 }')"
-  record "docker: of these the base" "$(in_store podman image inspect --format '{{.Size}}' $base | awk '{ printf "%.0f MB", $1 / 1e6 }')"
+  record "docker: image size" "$(size_of $image)"
+  record "docker: of these the base" "$(size_of $base)"
   container=$(in_store buildah from --pull=never $image)
   inside=$(in_store buildah mount "$container")
-  in_store buildah inspect --type image --format '{{range .OCIv1.Config.Env}}{{println .}}{{end}}' $image | sed '/^$/d' >"$environment"
-  mapfile -t entry < <(in_store buildah inspect --type image --format '{{range .OCIv1.Config.Entrypoint}}{{println .}}{{end}}' $image | sed '/^$/d')
+  configured Env >"$environment"
+  mapfile -t entry < <(configured Entrypoint)
   run_all docker "$inside" "$environment" "${entry[@]}"
   in_store buildah rm "$container" >/dev/null
   container=
@@ -269,7 +277,8 @@ test_singularity() {
   section environment >"$tree/environment.sh"
   section runscript >"$tree/runscript.sh"
   section test >"$tree/test.sh"
-  env -i PATH=/usr/sbin:/usr/bin chroot "$tree" sh -c '. /environment.sh; exec env' | grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' >"$environment"
+  env -i PATH=/usr/sbin:/usr/bin chroot "$tree" sh -c '. /environment.sh; exec env' |
+    grep -v -E '^(PWD|_|SHLVL|OLDPWD)=' >"$environment"
   for folder in "${mounts[@]}"; do mkdir -p "$tree/$folder"; done
   fresh_folders
   try "singularity: %test" "$tree" <(cat "$environment" && echo TMPDIR=/work) sh /test.sh

@@ -65,6 +65,13 @@ def app(*words: object) -> tuple[float, float, float]:
     return run(sys.executable, "-m", "spectra_bids", *words)
 
 
+def planned(*words: object) -> str:
+    """What --dry-run says of the whole run: CPU time and memory."""
+    command = [sys.executable, "-m", "spectra_bids", *map(str, words), "--dry-run"]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return text.splitlines()[-1].split(": ", 1)[1].split(";")[0]
+
+
 def in_words(figures: tuple[float, float, float]) -> str:
     return f"{figures[0]:.1f} s wall, {figures[1]:.1f} s CPU, {figures[2]:.2f} GB"
 
@@ -90,9 +97,12 @@ def make_real(bids: Path, atlas: Path, n: int) -> None:
 
 
 def participant_level(bids: Path, atlas: Path, out: Path) -> None:
-    figures = app(bids, out, "participant", "--atlas", atlas, "--n-procs", 1)
+    command = (bids, out, "participant", "--atlas", atlas, "--n-procs", 1)
+    estimate = planned(*command)
+    figures = app(*command)
     pages = sorted(out.glob("sub-*.html"))
     row(f"participant level, {len(pages)} subjects, one process", in_words(figures))
+    row("  as --dry-run said before", estimate)
     when = np.array([page.stat().st_mtime_ns for page in pages]) / 1e9
     step = np.diff(when)
     row("  a subject: median of the first and of the last ten",
@@ -150,12 +160,14 @@ def write_like(
 
 def group_level(bids: Path, out: Path, n: int, mem: str) -> bool:
     command = (bids, out, "group", "--formula", FORMULA, "--model-name", "scale", "--mem", mem)
+    estimate = planned(*command)
     first = app(*command)
     size = [
         sum(p.stat().st_size for p in files) / 1e6
         for files in ([out / "model-scale.html"], out.glob("group/*.parquet"), out.glob("group/model-scale/*.tsv"))
     ]
     row(f"group level, {n} subjects, 1D and 2D, --mem {mem}", in_words(first), "5 min, 6 GB")  # fmt: skip
+    row("  as --dry-run said before", estimate)
     row("  page, parquet, tables of the model", f"{size[0]:.1f}, {size[1]:.1f}, {size[2]:.1f} MB", "page 10 MB")
     summary = pd.read_csv(out / "group" / "model-scale" / "model-scale_desc-profile2D_summary.tsv", sep="\t")
     row("  cells of a 2D family, with a p value", f"{summary['n_cells'].max()}, {summary['n_valid'].min()}")

@@ -8,7 +8,7 @@ import pytest
 from spectra_bids.dataset.outputs import read_table, write_table
 from spectra_bids.group import shared
 from spectra_bids.group.shared import long_tables, shared_files, write_shared
-from spectra_bids.group.tables import read_cohort
+from spectra_bids.group.tables import read_cohort, session_tables
 
 PEOPLE = pd.DataFrame({"participant_id": ["sub-01"], "age": [50.0]})
 
@@ -30,7 +30,8 @@ def test_the_files_do_not_depend_on_the_batches(profiles, monkeypatch):
     write_shared(profiles, "1D", PEOPLE)
     _, csv, people = shared_files(profiles, "1D")
     before = csv.read_bytes(), people.read_bytes()
-    monkeypatch.setattr(shared, "_BATCH", 5)
+    size = session_tables(profiles, "1D")["path"][0].stat().st_size
+    monkeypatch.setattr(shared, "BATCH_BYTES", 5 * size)
     write_shared(profiles, "1D", PEOPLE)
     assert (csv.read_bytes(), people.read_bytes()) == before
     assert [len(batch["participant_id"].unique()) for batch in long_tables(profiles, "1D")] == [5, 5, 2]
@@ -77,24 +78,3 @@ def test_a_killed_writing_leaves_the_old_file(profiles, monkeypatch, tree):
     with pytest.raises(KeyboardInterrupt):
         write_shared(profiles, "1D", PEOPLE)
     assert tree(profiles / "group") == before
-
-
-def test_values_beyond_the_memory_bound_are_kept_on_disk_and_are_the_same(profiles):
-    plain, small = read_cohort(profiles, "2D"), read_cohort(profiles, "2D", memory_gb=1e-6)
-    for scalar, values in plain.values.items():
-        assert type(small.values[scalar]).__name__ == "memmap"
-        pd.testing.assert_frame_equal(pd.DataFrame(values), pd.DataFrame(small.values[scalar]))
-    less, more = (cohort.without(["AFL"]) for cohort in (plain, small))
-    for scalar, values in less.values.items():
-        pd.testing.assert_frame_equal(pd.DataFrame(values), pd.DataFrame(more.values[scalar]))
-        pd.testing.assert_frame_equal(
-            pd.DataFrame(plain.only("CSTR").values[scalar]), pd.DataFrame(small.only("CSTR").values[scalar])
-        )
-
-
-def test_the_memory_bound_changes_no_result(study, profiles, tree, cli):
-    command = (study.bids, profiles, "group", "--formula", "value ~ group + (1|site)", "--profile", "2D")
-    assert cli(*command).status == 0
-    before = tree(profiles)
-    assert cli(*command, "--mem", "0.1M", "--force").status == 0
-    assert tree(profiles) == before

@@ -18,13 +18,12 @@ import pandas as pd
 
 from spectra_bids.dataset.names import group_dir
 from spectra_bids.dataset.outputs import write_bytes, writing
+from spectra_bids.estimate import BATCH_BYTES
 from spectra_bids.group.tables import Dims, column_type, read_columns, read_header, scalars_of, session_tables
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-#: Sessions of one row group of a Parquet file.
-_BATCH = 64
 #: Column of ours -> of AFQ's files.
 _AFQ = {"participant_id": "subjectID", "session_id": "sessionID", "bundle": "tractID", "s": "nodeID"}
 
@@ -70,8 +69,10 @@ def long_tables(out: Path, dims: Dims) -> Iterator[pa.Table]:
     headers = [read_header(path) for *_, path in sessions]
     every = list(dict.fromkeys(column for header in headers for column in header))
     schema = pa.schema([(c, column_type(c)) for c in ("participant_id", "session_id", *every)])
-    for start in range(0, len(sessions), _BATCH):
-        part = zip(sessions[start : start + _BATCH], headers[start : start + _BATCH], strict=True)
+    # Row groups of the Parquet file. By the first table's size, not by --mem: bytes depend on where they end.
+    batch = max(1, BATCH_BYTES // Path(str(sessions[0].path)).stat().st_size) if sessions else 1
+    for start in range(0, len(sessions), batch):
+        part = zip(sessions[start : start + batch], headers[start : start + batch], strict=True)
         yield pa.concat_tables(
             [_long(path, header, (subject, session), schema) for (subject, session, path), header in part]
         )

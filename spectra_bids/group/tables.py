@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,7 +18,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids.columns import PROFILE_2D, names
-from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
+from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError, UsageError
+from spectra_bids.estimate import group_memory, least_mem
+from spectra_bids.group.values import FiledValues
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -44,7 +46,7 @@ class Cohort:
     cells : DataFrame of C rows
         bundle, s, [r], s_mm, [r_mm], in file order.
     values : mapping of scalar to (N, C) float64
-        NaN where missing.
+        NaN where missing. Arrays, or `FiledValues`, which reads them when they are asked for.
     absence : (N, B) of str
         Why a session lacks a bundle (a status of ABSENT), else ok; bundles in file order.
 
@@ -53,7 +55,7 @@ class Cohort:
     dims: Dims
     sessions: pd.DataFrame
     cells: pd.DataFrame
-    values: dict[str, NDArray[np.float64]]
+    values: Mapping[str, NDArray[np.float64]]
     absence: NDArray[np.object_]
 
     @property
@@ -81,24 +83,20 @@ class Cohort:
         return self._with({b for b in self.bundles if b not in bundles}) if bundles else self
 
     def only(self, bundle: str) -> Cohort:
-        """The cohort with one bundle alone."""
-        return self._with({bundle})
+        """The cohort with one bundle alone, in memory."""
+        one = self._with({bundle})
+        return replace(one, values=dict(one.values))
 
     def _with(self, bundles: Collection[str]) -> Cohort:
+        wanted = [b in bundles for b in self.bundles]
         keep = self.cells["bundle"].isin(list(bundles)).to_numpy()
-        values = {scalar: _columns(v, keep) for scalar, v in self.values.items()}
-        absence = self.absence[:, [b in bundles for b in self.bundles]]
-        return replace(self, cells=self.cells[keep].reset_index(drop=True), values=values, absence=absence)
-
-
-def _columns(values: NDArray[np.float64], keep: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Some columns; those of an array on disk stay there, unless they are few."""
-    if not isinstance(values, np.memmap) or keep.mean() < 0.2:
-        return np.asarray(values[:, keep])
-    out = _block((len(values), int(keep.sum())), on_disk=True)
-    for row, old in zip(out, values, strict=True):
-        row[:] = old[keep]
-    return out
+        values: Mapping[str, NDArray[np.float64]]
+        if isinstance(self.values, FiledValues):
+            values = self.values.keep(wanted)
+        else:
+            values = {scalar: np.asarray(v[:, keep]) for scalar, v in self.values.items()}
+        cells = self.cells[keep].reset_index(drop=True)
+        return replace(self, cells=cells, values=values, absence=self.absence[:, wanted])
 
 
 def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
@@ -180,7 +178,10 @@ def read_sidecars(sessions: pd.DataFrame) -> list[dict[str, Any]]:
                 f"{path.name} was made with another atlas or other grids than {sessions['path'].iloc[0].name}",
                 "Run the participant level again with one atlas for everybody",
             )
-        found.append(facts)
+        for key in ("Sources", "SourceHashes"):  # nine tenths of it, and nobody asks
+            facts.pop(key, None)
+        same = found[0] if found else facts
+        found.append({key: same[key] if same.get(key) == value else value for key, value in facts.items()})
     return found
 
 
@@ -194,10 +195,12 @@ def read_cohort(
 ) -> Cohort:
     """Read every session's profile table, or those of some participants and sessions, one at a time.
 
-    Values that would take more than a quarter of `memory_gb` are kept in a temporary file.
+    Values for which `memory_gb` is too little are kept in a temporary file.
 
     Raises
     ------
+    UsageError
+        If `memory_gb` is less than a run needs that keeps them there.
     MissingInputError
         If there is no table: the participant level has not been run.
     DatasetError
@@ -219,8 +222,8 @@ def read_cohort(
     grid = read_columns(paths[0], headers[0], keys)
     cells = grid.to_pandas()
     first = np.flatnonzero(~cells["bundle"].duplicated().to_numpy())
-    on_disk = memory_gb is not None and 8 * len(chosen) * len(paths) * len(cells) > 0.25e9 * memory_gb
-    values = {c: _block((len(paths), len(cells)), on_disk) for c in chosen}
+    widths = np.diff([*first, len(cells)]).tolist()
+    values = _room(chosen, len(paths), widths, memory_gb)
     absence = np.empty((len(paths), len(first)), dtype=object)
     for k, (path, header) in enumerate(zip(paths, headers, strict=True)):
         here = [c for c in chosen if c in header]
@@ -231,19 +234,38 @@ def read_cohort(
                 "Both must be made with the same atlas and grid settings; rerun the participant level for one of them",
             )
         for c in chosen:
-            values[c][k] = table[c].to_numpy() if c in here else np.nan
+            row = table[c].to_numpy() if c in here else np.full(len(cells), np.nan)
+            if isinstance(values, FiledValues):
+                values.put(c, k, row)
+            else:
+                values[c][k] = row
         absence[k] = [status if status in ABSENT else "ok" for status in table["status"].take(first).to_pylist()]
     return Cohort(dims, sessions, cells, values, absence)
 
 
-def _block(shape: tuple[int, int], on_disk: bool) -> NDArray[np.float64]:
-    """An array to fill; `on_disk` in a temporary file, whose pages the system can take back when memory is short."""
-    if not on_disk:
-        return np.empty(shape)
-    import tempfile
+def _room(
+    scalars: Sequence[str], n_sessions: int, widths: Sequence[int], memory_gb: float | None
+) -> dict[str, NDArray[np.float64]] | FiledValues:
+    """Where the values go: arrays, or a file if they and what else a run needs would take more than `memory_gb`.
 
-    with tempfile.TemporaryFile() as file:  # stays as long as it is mapped
-        return np.memmap(file, np.float64, "w+", shape=shape)
+    Raises
+    ------
+    UsageError
+        If the run cannot do with so little.
+
+    """
+    if memory_gb is not None:
+        least = group_memory(n_sessions, widths, len(scalars))
+        if memory_gb < least:
+            raise UsageError(
+                f"--mem {memory_gb:.3g}G is too little: {n_sessions} sessions with {len(scalars)} scalars and up to "
+                f"{max(widths)} cells in a bundle need about {least:.2f} GB",
+                f"Give at least --mem {least_mem(least)}, or select fewer --scalars",
+            )
+        # Half of what is left, as there are two kinds of profiles.
+        if 8e-9 * len(scalars) * n_sessions * sum(widths) > (memory_gb - least) / 2:
+            return FiledValues(scalars, n_sessions, widths)
+    return {c: np.empty((n_sessions, sum(widths))) for c in scalars}
 
 
 def scalars_of(columns: Iterable[str]) -> list[str]:

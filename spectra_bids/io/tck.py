@@ -47,6 +47,13 @@ def read_tck(path: Path, raw: bytes) -> Bundle:
     return Bundle(points, offsets)
 
 
+def tck_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
+    """Bytes before the first streamline, of a point, and of all separators together, by the header."""
+    dtype, start, count = _header(path, raw)
+    triplet = 3 * dtype.itemsize
+    return start, triplet, triplet * (1 + (count or 0))
+
+
 def _offsets(ends: NDArray[np.int64]) -> NDArray[np.int64]:
     """(S + 1,) offsets; streamlines without points are dropped, as MRtrix and nibabel do."""
     offsets = np.concatenate([[0], ends]).astype(np.int64)

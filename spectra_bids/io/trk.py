@@ -91,6 +91,14 @@ def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
     return header.tobytes() + words.tobytes()
 
 
+def trk_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
+    """Bytes before the first streamline, of a point, and of all counts and properties together, by the header."""
+    header, _ = _header(path, raw)
+    per_streamline = 4 * (1 + max(0, int(header["n_properties"])))
+    between = per_streamline * max(0, int(header["n_count"]))
+    return HEADER.itemsize, 4 * (3 + max(0, int(header["n_scalars"]))), between
+
+
 def _header(path: Path, raw: bytes) -> tuple[NDArray[np.void], str]:
     """Header record in native values, and the byte order ("<" or ">") of the file."""
     if len(raw) < HEADER.itemsize:

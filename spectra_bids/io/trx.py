@@ -58,6 +58,17 @@ def trx_groups(path: Path) -> list[str]:
     return sorted(_group(name) for name in _members(path) if _folder(name) == "groups")
 
 
+def trx_points(path: Path, group: str | None) -> int:
+    """Points of a TRX by its header; of a group its share of them, by the number of its streamlines."""
+    members = _members(path)
+    header = _header(path, members)
+    if group is None or not header["NB_STREAMLINES"]:
+        return int(header["NB_VERTICES"])
+    mine = [n for n in members if _folder(n) == "groups" and _group(n) == group]
+    streamlines = sum(members[name] // _layout(path, name)[0].itemsize for name in mine)
+    return round(int(header["NB_VERTICES"]) * streamlines / int(header["NB_STREAMLINES"]))
+
+
 def _group(member: str) -> str:
     """Name of a group: what stands between groups/ and the type; never part of a path."""
     return member.removeprefix("groups/").rpartition(".")[0]

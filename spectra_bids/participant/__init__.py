@@ -25,6 +25,7 @@ from spectra_bids.errors import (
 )
 from spectra_bids.geometry.grid import Grid, build_grid
 from spectra_bids.io.tractograms import read_bundle
+from spectra_bids.participant.plan import print_plan, processes
 from spectra_bids.participant.session import Session, bundle_tables, run_session
 from spectra_bids.settings import ParticipantSettings
 from spectra_bids.workers import Workers, map_unordered
@@ -55,15 +56,17 @@ def run(settings: ParticipantSettings) -> int:
     sources = (*discover_derivatives(settings.run), ("atlas", settings.atlas))
     subjects = _by_subject(find_sessions(settings.run))
     if settings.run.dry_run:
-        return _plan(settings, atlas, subjects)
+        print_plan(settings, atlas, wanted_bundles(settings, atlas), subjects)
+        return 0
     if settings.run.reports_only:
         subjects = _with_tables(settings.run.output_dir, subjects)
+    n_procs = processes(settings, atlas, wanted_bundles(settings, atlas), subjects)
     clear_leftovers(settings.run.output_dir, recursive=False)
     clear_leftovers(settings.run.output_dir / "atlas", recursive=False)
     write_dataset_files(settings.run.output_dir, sources)
     freeze_grids(settings, atlas)
     outcomes: list[Outcome] = []
-    for found in _progress(_all(settings, subjects), subjects):
+    for found in _progress(_all(settings, subjects, n_procs), subjects):
         outcomes += found
         for outcome in found:
             _tell(outcome)
@@ -156,10 +159,10 @@ def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, lis
     return there
 
 
-def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]]) -> Iterator[list[Outcome]]:
+def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]], n_procs: int) -> Iterator[list[Outcome]]:
     """Outcomes of every subject as it is done; none after a failed one with --stop-on-first-crash."""
     run = settings.run
-    workers = Workers(run.n_procs, run.omp_nthreads, run.dask_scheduler)
+    workers = Workers(n_procs, run.omp_nthreads, run.dask_scheduler)
     with closing(map_unordered(partial(run_subject, settings), list(subjects.values()), workers)) as done:
         for _, found in done:
             yield found
@@ -246,14 +249,3 @@ def _progress(found: Iterator[list[Outcome]], subjects: dict[str, list[Session]]
     from tqdm import tqdm
 
     yield from tqdm(found, total=len(subjects), desc="Profiles", unit="subject", disable=None)
-
-
-def _plan(settings: ParticipantSettings, atlas: Atlas, subjects: dict[str, list[Session]]) -> int:
-    """Print what a run would do."""
-    print(f"Atlas {atlas.name} ({atlas.space}), {len(wanted_bundles(settings, atlas))} bundles")
-    for name, path in discover_derivatives(settings.run):
-        print(f"Input {name}: {path}")
-    sessions = [s for group in subjects.values() for s in group]
-    print(f"{len(sessions)} sessions of {len(subjects)} subjects: {', '.join(map(str, sessions[:20]))}"
-          + (" ..." if len(sessions) > 20 else ""))  # fmt: skip
-    return 0

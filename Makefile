@@ -10,7 +10,7 @@ N_PROCS ?= $(shell nproc 2>/dev/null || echo 1)
 export OMP_NUM_THREADS ?= 1
 export OPENBLAS_NUM_THREADS ?= 1
 
-.PHONY: slurm-test help demo test lint format types contracts check bench image-test locks clean setup-core setup-test setup-bench
+.PHONY: slurm-test help demo test lint format types contracts check bench image-test locks boutiques clean setup-core setup-test setup-bench
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ image-test: ## build the container images and run them under restrictions (as ro
 
 locks: ## make the lock files again (needs uv, see locks/regenerate.sh)
 	@locks/regenerate.sh
+
+boutiques: setup-core ## make boutiques.json again, after a change of the command line
+	@$(BIN)/spectra-bids --bids-exec-spec >boutiques.json.new && mv boutiques.json.new boutiques.json
 
 clean: ## remove what can be made again
 	@rm -rf .venv demo dist build *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache .benchmarks

@@ -63,6 +63,8 @@ runtime() {
     mesa-vulkan-drivers libvulkan1 fonts-dejavu-core
   rmdir --ignore-fail-on-non-empty /usr/local/lib/R/site-library # rpy2 warns of a library without packages
   fc-cache -f
+  # Login shells forget the image's PATH; Boutiques starts its command lines in one.
+  ln -s "$venv/bin/spectra-bids" /usr/local/bin/spectra-bids
 }
 
 environment() {

@@ -145,6 +145,7 @@ run_all() {
   check_restrictions "$inside" "$environment"
   try "$kind: --version, first" "$inside" "$environment" "${entry[@]}" --version
   try "$kind: --version, again" "$inside" "$environment" "${entry[@]}" --version
+  try "$kind: --version, login shell" "$inside" "$environment" sh -l -c 'spectra-bids --version'
   try "$kind: demo" "$inside" "$environment" "${entry[@]}" demo /out/demo
   grep -q '^Found 1D' "$(log_of "$kind: demo")" || die "the demonstration did not say what it found"
   [ -s "$place/runs/out/demo/results/model-demo.html" ] || die "the demonstration left no report"

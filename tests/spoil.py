@@ -182,6 +182,20 @@ def tck_of_unknown_numbers(p: Patient) -> Words:
     return path.name, "datatype", "Int128"
 
 
+def tck_with_nan_within_a_streamline(p: Patient) -> Words:
+    raw = bytearray(tck_bytes(p))
+    raw[100:104] = struct.pack("<f", np.nan)
+    path = p.replaced(".tck", bytes(raw))
+    return path.name, "1 of", "NaN or Inf"
+
+
+def tck_without_streamlines(p: Patient) -> Words:
+    raw = tck_bytes(p)[:100].replace(b"count: 300", b"count: 0  ") + np.full(3, np.inf, "<f4").tobytes()
+    for name in ("AFL", "CCForcepsMajor"):
+        p.bundle(name).unlink()
+    return p.replaced(".tck", raw).name, "no streamline in any"
+
+
 def tck_gz_cut_short(p: Patient) -> Words:
     return cut(p.replaced(".tck.gz", gzip.compress(tck_bytes(p))), 4000)
 
@@ -255,6 +269,20 @@ def trx_with_falling_offsets(p: Patient) -> Words:
     offsets = np.frombuffer(trx_members(p)["offsets.uint64"], "<u8").copy()
     offsets[5] = 10**6
     return trx(p, offsets__uint64=offsets.tobytes()).name, "Offsets", "rise"
+
+
+def trx_with_nan_points(p: Patient) -> Words:
+    points = np.frombuffer(trx_members(p)["positions.3.float32"], "<f4").copy()
+    points[0] = np.nan
+    return trx(p, positions__3__float32=points.tobytes()).name, "1 of", "NaN or Inf"
+
+
+def trx_without_streamlines(p: Patient) -> Words:
+    for name in ("AFL", "CCForcepsMajor"):
+        p.bundle(name).unlink()
+    nothing = header_json(p, NB_VERTICES=0, NB_STREAMLINES=0)
+    path = trx(p, header__json=nothing, positions__3__float32=b"", offsets__uint64=bytes(8))
+    return path.name, "no streamline in any"
 
 
 def trx_of_objects(p: Patient) -> Words:
@@ -367,6 +395,15 @@ def directory_named_nifti(p: Patient) -> Words:
 
 def nifti_with_a_nan_affine(p: Patient) -> Words:
     return (*edit_nifti(p.map(), srow_x=[np.nan, 0, 0, 0]), "affine", "finite and invertible")
+
+
+def nifti_with_a_nan_rotation(p: Patient) -> Words:
+    fields = {"sform_code": 0, "qform_code": 1, "quatern_b": np.nan}
+    return (*edit_nifti(p.map(), **fields), "affine", "finite and invertible")
+
+
+def nifti_of_no_voxels(p: Patient) -> Words:
+    return (*edit_nifti(p.map(), dim=[3, 0, 0, 0, 1, 1, 1, 1]), "no value", "outside")
 
 
 def nifti_with_a_singular_affine(p: Patient) -> Words:

@@ -33,14 +33,17 @@ ILL: dict[int, tuple[Callable[[Patient], Words], ...]] = {
         spoil.trk_with_32767_scalars, spoil.trk_with_nan_points, spoil.trk_with_infinite_points,
         spoil.trk_gz_cut_short, spoil.trk_gz_bomb, spoil.no_streamlines_at_all,
         spoil.tck_cut_in_its_body, spoil.tck_cut_in_its_header, spoil.tck_of_unknown_numbers, spoil.tck_gz_cut_short,
+        spoil.tck_with_nan_within_a_streamline, spoil.tck_without_streamlines,
         spoil.tinytrack_of_noise,
         spoil.trx_cut_short, spoil.trx_of_zero_bytes, spoil.trx_without_a_header, spoil.trx_whose_header_is_no_json,
         spoil.trx_whose_header_is_a_list, spoil.trx_with_absurd_counts, spoil.trx_with_negative_counts,
+        spoil.trx_with_nan_points, spoil.trx_without_streamlines,
         spoil.trx_with_falling_offsets, spoil.trx_of_objects, spoil.trx_of_no_columns, spoil.trx_zip_bomb,
         spoil.trx_that_declares_more_than_it_holds, spoil.trx_in_a_trx, spoil.trx_with_a_password,
         spoil.trx_packed_in_an_unknown_way, spoil.trx_group_with_a_wrong_index,
         spoil.nifti_cut_in_its_header, spoil.nifti_cut_in_its_body, spoil.nifti_of_zero_bytes,
         spoil.nifti_that_is_not_packed, spoil.directory_named_nifti, spoil.nifti_with_a_nan_affine,
+        spoil.nifti_with_a_nan_rotation, spoil.nifti_of_no_voxels,
         spoil.nifti_with_a_singular_affine, spoil.nifti_without_a_place, spoil.nifti_of_four_dimensions,
         spoil.nifti_of_colours, spoil.nifti_of_complex_numbers, spoil.nifti_of_absurd_size, spoil.nifti_bomb,
         spoil.nifti_of_nan_alone, spoil.nifti_somewhere_else,
@@ -230,6 +233,19 @@ def trx_with_paths_for_names(p: Place) -> None:
     path.write_bytes(spoil.zipped(members))
 
 
+def trx_with_members_elsewhere(p: Place) -> None:
+    """An archive that would write beside the data set if it were unpacked by its names."""
+    ill = Patient(p.demo / "sub-01" / "dwi", "01")
+    members = {**spoil.trx_members(ill), "../../../../evil.float32": b"1234", "/tmp/spectra-evil/evil.float32": b"1"}
+    ill.replaced(".trx", spoil.zipped(members))
+
+
+def a_subject_in_two_data_sets(p: Place) -> None:
+    """Every bundle and map of sub-01 twice, under one name each."""
+    shutil.copytree(p.demo / "sub-01", p.bids / "derivatives" / "again" / "sub-01")
+    shutil.copy(p.demo / "dataset_description.json", p.bids / "derivatives" / "again")
+
+
 PARTICIPANT = {
     "atlas.json is no JSON": Wrong(lambda p: write(p.atlas / "atlas.json", "{Name: x"), 65, ("atlas.json", "JSON")),
     "atlas.json is a list": Wrong(lambda p: write(p.atlas / "atlas.json", "[1]"), 65, ("atlas.json", "Name, Space")),
@@ -292,6 +308,10 @@ PARTICIPANT = {
     "a circle of links in the derivatives": Wrong(circle_in_derivatives, 0, ()),
     "a circle of links in the output": Wrong(circle_in_output, 0, ()),
     "groups of a TRX lead elsewhere": Wrong(trx_with_paths_for_names, 0, ()),
+    "members of a TRX lead elsewhere": Wrong(trx_with_members_elsewhere, 0, ()),
+    "a subject in two data sets": Wrong(
+        a_subject_in_two_data_sets, 1, ("sub-01 failed", "'again'", "'demo'", "-d NAME=PATH")
+    ),
     "one bundle without streamlines": Wrong(one_empty_bundle, 0, ("sub-01: no streamlines in", "tract-CSTR")),
     "maps of different shape": Wrong(move_map, 0, ()),
     "one of two maps is NaN": Wrong(one_map_of_nan, 0, ("sub-01: ", "model-dti_param-fa", "no value")),
@@ -449,6 +469,8 @@ GROUP = {
     "byte order mark": Group(edit(lambda t: b"\xef\xbb\xbf" + t.encode()), 0, ()),
     "carriage returns": Group(edit(lambda t: t.replace("\n", "\r\n")), 0, ()),
     "both": Group(edit(lambda t: b"\xef\xbb\xbf" + t.replace("\n", "\r\n").encode()), 0, ()),
+    "carriage returns alone": Group(edit(lambda t: t.replace("\n", "\r")), 0, ()),
+    "nothing in a covariate": Group(edit(lambda t: set_age(t, "sub-05", "")), 0, ()),
     "n/a in a covariate": Group(edit(lambda t: set_age(t, "sub-05", "n/a")), 0, ()),
     "a level that is HTML": Group(
         lambda p: (edit(lambda t: t.replace("control", "<script>alert(1)</script>"))(p), described(group={})(p)), 0, ()
@@ -465,6 +487,23 @@ GROUP = {
     "semicolons": Group(edit(lambda t: t.replace("\t", ";")), 65, ("participants.tsv", "participant_id", "tabs")),
     "spaces": Group(edit(lambda t: t.replace("\t", "  ")), 65, ("participants.tsv", "participant_id", "tabs")),
     "no identifiers": Group(edit(lambda t: t.replace("participant_id", "ID")), 65, ("participant_id", "ID, group")),
+    "identifiers in capitals": Group(
+        edit(lambda t: t.replace("participant_id", "PARTICIPANT_ID")), 65, ("participant_id", "PARTICIPANT_ID, group")
+    ),
+    "an identifier that is n/a": Group(edit(lambda t: t.replace("sub-02", "n/a")), 65, ("participant_id", "line 3")),
+    "a line above the header": Group(
+        edit(lambda t: "# our cohort\n" + t), 65, ("participants.tsv", "participant_id", "# our cohort")
+    ),
+    "a thousands' comma": Group(edit(lambda t: set_age(t, "sub-05", "1,000")), 65, ("age", "'1,000'", "not a comma")),
+    "a hexadecimal number": Group(edit(lambda t: set_age(t, "sub-05", "0x20")), 65, ("age", "'0x20'")),
+    "a number too large": Group(edit(lambda t: set_age(t, "sub-05", "1e400")), 65, ("'age'", "finite")),
+    "a cell that a spreadsheet would run": Group(
+        edit(lambda t: t.replace("control", "=cmd|' /C calc'!A0")), 65, ("group", "=cmd|", "control")
+    ),
+    "everybody of one age": Group(
+        edit(lambda t: "".join(set_age(r, r[:6], "50") if k else r for k, r in enumerate(t.splitlines(keepends=True)))),
+        65, ("'age'", "same value in all 12 rows"),
+    ),
     "a subject twice": Group(edit(lambda t: t.replace("sub-02", "sub-01")), 65, ("sub-01 twice", "session_id")),
     "a column twice": Group(edit(lambda t: t.replace("sex", "age", 1)), 65, ("'age'", "different names")),
     "a column without a name": Group(edit(lambda t: t.replace("\tsex", "\t", 1)), 65, ("Column 4 has none",)),

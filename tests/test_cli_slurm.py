@@ -502,3 +502,61 @@ def test_the_configuration_for_babs_uses_options_that_exist():
     used = re.findall(r"^  (-[^:]+):", block, re.MULTILINE)
     assert len(used) == 4
     assert set(used) <= options_of(make_parser())
+
+
+# A subject's clone, as BABS makes it
+
+
+def clone_of(study, label: str, folder: Path) -> Path:
+    """A data set with the files of one subject and what belongs to all, participants.tsv with everybody's rows."""
+    for source, name in ((study.bids, "BIDS"), (study.bids / "derivatives" / "demo", "demo")):
+        others = shutil.ignore_patterns("derivatives", *(f"sub-{i:02d}" for i in range(1, 13) if f"{i:02d}" != label))
+        shutil.copytree(source, folder / "inputs" / "data" / name, ignore=others)
+    return folder
+
+
+def run_clone(shell, study, label: str, folder: Path, monkeypatch) -> Path:
+    """Run the subject as BABS does, from its folder; the output folder."""
+    monkeypatch.chdir(clone_of(study, label, folder))
+    ended = shell(
+        *(
+            "inputs/data/BIDS",
+            "outputs/spectra",
+            "participant",
+            "--participant-label",
+            f"sub-{label}",
+            "--n-procs",
+            "1",
+        ),
+        *("-d", "demo=inputs/data/demo", "--atlas", study.atlas, "-w", "work"),
+    )
+    assert (ended.status, ended.err) == (0, "")
+    return folder / "outputs" / "spectra"
+
+
+def test_a_clone_that_holds_one_subject_is_all_that_a_job_needs(shell, study, tmp_path, tree, monkeypatch):
+    """Two jobs' outputs laid over each other are those of a run over both, as the recipe for BABS says."""
+    made = [tree(run_clone(shell, study, label, tmp_path / f"job-{label}", monkeypatch)) for label in ("01", "02")]
+    shared = made[0].keys() & made[1].keys()
+    assert {"dataset_description.json", "descriptions.tsv", "README.md"} <= shared
+    assert any(name.startswith("atlas/") for name in shared)
+    assert {name: made[0][name] for name in shared} == {name: made[1][name] for name in shared}
+    alone = [sorted(m.keys() - shared) for m in made]
+    assert all(
+        name.startswith(f"sub-{label}") for names, label in zip(alone, ("01", "02"), strict=True) for name in names
+    )
+    for label, files in zip(("01", "02"), made, strict=True):
+        tables = [name for name in files if name.endswith("_tractometry.tsv")]
+        assert len(tables) == 3
+        assert {name: files[name] for name in tables} == {name: (study.out / name).read_bytes() for name in tables}
+        assert f"sub-{label}.html" in files
+
+
+def test_a_subject_whose_files_are_not_in_the_clone_is_named(cli, study, tmp_path):
+    bids = clone_of(study, "01", tmp_path) / "inputs" / "data" / "BIDS"
+    derivatives = f"demo={tmp_path / 'inputs' / 'data' / 'demo'}"
+    words = ("participant", "--participant-label", "sub-02", "-d", derivatives, "--atlas", study.atlas)
+    ended = cli(bids, tmp_path / "out", *words)
+    assert ended.status == 18, ended.err
+    assert "--participant-label" in ended.err
+    assert "02" in ended.err

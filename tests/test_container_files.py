@@ -129,6 +129,14 @@ def test_the_runtime_has(package):
     assert package in body[1].split()
 
 
+def test_a_login_shell_finds_the_program_as_well():
+    """Debian's /etc/profile sets PATH anew, and Boutiques starts its command lines by `sh -l`."""
+    body = re.search(r"^runtime\(\) \{\n(.*?)^\}", INSTALL.read_text(), re.MULTILINE | re.DOTALL)
+    assert body is not None
+    assert 'ln -s "$venv/bin/spectra-bids" /usr/local/bin/spectra-bids' in body[1]
+    assert re.search(r"sh -l -c 'spectra-bids --version'", (ROOT / "scripts" / "image_test.sh").read_text())
+
+
 def test_the_last_stage_has_no_compiler_and_runs_as_any_user():
     first, build, last = stages()
     assert any("build-tools" in rest for _, rest in build)

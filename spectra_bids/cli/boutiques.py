@@ -1,4 +1,10 @@
-"""Boutiques description (schema 0.5) made from the argument parser; boutiques.json is its output."""
+"""Boutiques description (schema 0.5) made from the argument parser; `make boutiques` writes boutiques.json with it.
+
+`bosh validate --bids` asks for more than the schema does: the command line makes the output folder, then names the
+triple and both labels in this order; and `[OUTPUT_DIR]` is the key of two inputs that exclude each other, a text (a
+folder that need not exist) and a file (one of an earlier run, from a platform's own store). bosh 0.5.33 itself fills in
+only the first of two inputs with one key, which therefore is the text: it serves for a folder that is there as well.
+"""
 
 from __future__ import annotations
 
@@ -12,19 +18,47 @@ _TYPES: dict[Any, str] = {int: "Number", float: "Number", Path: "File"}
 _FOLDERS = {"bids_dir", "output_dir", "work_dir", "bids_database_dir", "atlas"}
 #: Options without a place in a pipeline description.
 _LEFT_OUT = {"help", "version", "bids_exec_spec"}
+#: Twice what benchmarks/participant.py measured of one subject (19 bundles of 1,000 streamlines, one map, one process):
+#: 268 MB, at most 10.4 s. Boutiques counts memory in GB and time in seconds.
+_RESOURCES = {"cpu-cores": 1, "ram": 0.54, "walltime-estimate": 21}
+_EARLIER_OUTPUT = {
+    "id": "earlier_output_dir",
+    "name": "earlier output dir",
+    "description": "folder with outputs of an earlier run, for platforms that hand over files of their own; "
+    "elsewhere output_dir serves",
+    "type": "File",
+    "optional": True,
+    "value-key": "[OUTPUT_DIR]",
+}
 
 
 def describe(parser: argparse.ArgumentParser) -> dict[str, Any]:
-    """Boutiques description of a parser: one input per argument, in order."""
+    """Boutiques description of a parser: one input per argument, in order, and the output folder once more."""
     actions = [a for a in parser._actions if a.dest not in _LEFT_OUT and a.dest != argparse.SUPPRESS]
     inputs = [_input(action) for action in actions]
+    keys = [entry["value-key"] for entry in inputs]
+    output = next(entry for entry in inputs if entry["id"] == "output_dir")
+    output["optional"] = True  # one of the group is required
+    inputs.insert(inputs.index(output) + 1, dict(_EARLIER_OUTPUT))
     return {
         "name": "spectra-bids",
         "description": parser.description or "",
         "tool-version": __version__,
         "schema-version": "0.5",
-        "command-line": "spectra-bids " + " ".join(entry["value-key"] for entry in inputs),
+        # The name that docs/containers.md builds it under; without one nipoppy would run what the host has.
+        "container-image": {"type": "docker", "image": f"spectra-bids:{__version__}"},
+        "command-line": "mkdir -p [OUTPUT_DIR]; spectra-bids " + " ".join(keys),
         "inputs": inputs,
+        "groups": [
+            {
+                "id": "output",
+                "name": "Output folder",
+                "description": "A name, or a folder that is there.",
+                "members": ["output_dir", _EARLIER_OUTPUT["id"]],
+                "mutually-exclusive": True,
+                "one-is-required": True,
+            }
+        ],
         "output-files": [
             {
                 "id": "output_folder",
@@ -46,6 +80,7 @@ def describe(parser: argparse.ArgumentParser) -> dict[str, Any]:
                 (75, "Temporary failure, run again"),
             )
         ],
+        "suggested-resources": _RESOURCES,
         "tags": {"domain": ["neuroinformatics", "diffusion MRI"]},
     }
 

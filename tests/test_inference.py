@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from statsmodels.stats.multitest import multipletests
 from strategies import p_values, seeds
 
-from spectra_bids.inference import bh_adjust, bky_reject, clusters, fdr, hierarchical_fdr, simes
+from spectra_bids.inference import bh_adjust, bky_reject, clusters, combine, fdr, hierarchical_fdr, simes
 
 #: METHODS of the procedure: four blocks of 5, 4, 3 and 3 cells, one of them not tested.
 EXAMPLE = {
@@ -225,6 +225,25 @@ def test_several_cell_levels_are_what_one_at_a_time_gives_and_grow(family):
         np.testing.assert_array_equal(row, hierarchical_fdr(p, blocks, 0.1, level).rejected[0])
     assert (found.rejected[0] <= found.rejected[1]).all()
     assert (found.rejected[1] <= found.rejected[2]).all()
+
+
+@pytest.mark.parametrize("method", ["acat", "bonferroni", "minp-galwey", "gates"])
+def test_blocks_may_be_combined_otherwise_and_the_rest_stays_as_it_is(method):
+    p, blocks = flat(EXAMPLE)
+    correlations = {b: 0.6 ** np.abs(np.subtract.outer(*[np.arange(len(v))] * 2)) for b, v in EXAMPLE.items()}
+    found = hierarchical_fdr(p, blocks, 0.05, 0.05, method, correlations)
+    expected = [combine(np.array(v), method, correlations[b]) for b, v in EXAMPLE.items()]
+    np.testing.assert_allclose(found.p_block, expected, rtol=1e-12)
+    assert found.selected.tolist() == [True, False, True, False]
+    plain = hierarchical_fdr(p, blocks)
+    np.testing.assert_array_equal(found.q, plain.q)
+    np.testing.assert_array_equal(found.rejected, plain.rejected)
+
+
+def test_a_combination_that_needs_correlations_says_so():
+    p, blocks = flat(EXAMPLE)
+    with pytest.raises(ValueError, match="'gates' needs the correlation"):
+        hierarchical_fdr(p, blocks, combination="gates")
 
 
 def test_every_block_selected_leaves_the_cell_level_as_it_is():

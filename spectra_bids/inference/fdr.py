@@ -1,18 +1,24 @@
-"""From p values in blocks to decisions: Benjamini-Hochberg, its adaptive form, and hierarchical FDR over two levels.
+"""Benjamini-Hochberg, its adaptive form, and hierarchical FDR over two levels: cells in blocks.
 
-A family is one contrast x one scalar x one kind of profile; its blocks are bundles. NaN p values (cells that could
-not be fitted) are no hypotheses: they leave the family, and are never counted as 0 or 1.
+A family is one contrast x one scalar x one kind of profile; its blocks are bundles, or patches of them, or any labels.
+NaN p values (cells that could not be fitted) are no hypotheses: they leave the family, and are never counted as 0 or 1.
 """
 
 from __future__ import annotations
 
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra_bids.inference.combine import combine, require_combination, simes
+
 F = NDArray[np.float64]
+I = NDArray[np.int64]  # noqa: E741 - reads as F does
 Bool = NDArray[np.bool_]
+#: Correlation of residuals by block, (n_b, n_b), rows in the order of the block's cells among the p values.
+Correlations = Mapping[Hashable, F]
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,24 +81,22 @@ def bky_reject(p: F, alpha: float) -> tuple[Bool, F]:
     return q <= alpha, q
 
 
-def simes(p: F) -> float:
-    """Simes' combination min_k n p_(k) / k of the finite p values; NaN without any."""
-    p = np.sort(p[np.isfinite(p)])
-    return float((len(p) / np.arange(1, len(p) + 1) * p).min()) if len(p) else float("nan")
-
-
 def hierarchical_fdr(
     p: F,
     blocks: NDArray[np.generic],
     alpha_block: float = 0.05,
     alpha_cell: float | tuple[float, ...] = 0.05,
+    combination: str = "simes",
+    correlations: Correlations | None = None,
 ) -> Decisions:
     """Hierarchical FDR with two levels: blocks, then cells of the selected blocks.
 
-    Simes' p per block; BH over the m blocks with a valid cell at `alpha_block` selects R of them; within each of
-    these BH over its cells at alpha_cell R / m (Benjamini & Bogomolov 2014; TreeBH of Bogomolov et al. 2021 with two
-    levels). FDR over blocks is at most alpha_block, and the average over selected blocks of the cell FDR at most
-    alpha_cell, for valid p values that are independent or positively dependent. The pooled cell FDR is not bounded.
+    One p per block, by Simes unless said otherwise; BH over the m blocks with a valid cell at `alpha_block` selects R
+    of them; within each of these BH over its cells at alpha_cell R / m (Benjamini & Bogomolov 2014; TreeBH of Bogomolov
+    et al. 2021 with two levels). FDR over blocks is at most alpha_block, and the average over selected blocks of the
+    cell FDR at most alpha_cell, for valid p values that are independent or positively dependent. The pooled cell FDR
+    is not bounded. With Simes and alpha_cell >= alpha_block every selected block has a rejected cell; with other
+    combinations it may have none.
 
     Parameters
     ----------
@@ -102,10 +106,21 @@ def hierarchical_fdr(
         Label of each cell's block.
     alpha_block, alpha_cell : float
         Levels; several cell levels share all computation.
+    combination : str
+        How a block's p values become one (`combine`).
+    correlations : mapping of block label -> (n_b, n_b) float, optional
+        Correlation of the residuals of each block's cells, in their order in `p`, for the combinations that need it.
 
     Returns
     -------
     Decisions
+
+    Raises
+    ------
+    UsageError
+        For a combination that is not offered.
+    ValueError
+        If a correlation is needed and missing.
 
     Examples
     --------
@@ -115,11 +130,11 @@ def hierarchical_fdr(
     ([True, False], [0.004, 0.008, nan, nan])
 
     """
+    require_combination(combination)
     p = np.asarray(p, np.float64)
     levels = np.atleast_1d(np.asarray(alpha_cell, np.float64))
-    names, index = np.unique(np.asarray(blocks, dtype=object), return_inverse=True)
-    members = [np.flatnonzero(index == b) for b in range(len(names))]
-    p_block = np.array([simes(p[rows]) for rows in members], dtype=np.float64)
+    names, index, members = group(blocks)
+    p_block = combine_blocks(p, names, members, combination, correlations)
     q_block = bh_adjust(p_block)
     m = int(np.isfinite(p_block).sum())
     selected = q_block <= alpha_block
@@ -138,8 +153,7 @@ def fdr(p: F, blocks: NDArray[np.generic], alpha: float = 0.05, adaptive: bool =
     `block_selected` is True where a block holds a rejected cell.
     """
     p = np.asarray(p, np.float64)
-    names, index = np.unique(np.asarray(blocks, dtype=object), return_inverse=True)
-    members = [np.flatnonzero(index == b) for b in range(len(names))]
+    names, index, members = group(blocks)
     if adaptive:
         rejected, q = bky_reject(p, alpha)
     else:
@@ -154,19 +168,18 @@ def fdr(p: F, blocks: NDArray[np.generic], alpha: float = 0.05, adaptive: bool =
     return Decisions(q_cell, q, inside, rejected[None, :], names, p_block, bh_adjust(p_block), selected)
 
 
-def clusters(s: NDArray[np.int64], r: NDArray[np.int64] | None, rejected: Bool) -> NDArray[np.int64]:
-    """Label rejected cells that touch each other on the grid, (N,); 0 = not rejected, 1, 2, ... clusters.
+def group(labels: NDArray[np.generic]) -> tuple[NDArray[np.object_], I, list[I]]:
+    """Sorted labels (B,), the number of each row's label (N,), the rows of each label in their order."""
+    names, index = np.unique(np.asarray(labels, dtype=object), return_inverse=True)
+    order = np.argsort(index, kind="stable")
+    return names, index, np.split(order, np.cumsum(np.bincount(index, minlength=len(names)))[:-1]) if len(names) else []
 
-    Neighbours differ by one in s or in r, or by one in both: a cluster that moves diagonally is one cluster.
-    """
-    from scipy.ndimage import label
 
-    out = np.zeros(len(s), dtype=np.int64)
-    if not rejected.any():
-        return out
-    across = np.zeros_like(s) if r is None else r
-    field = np.zeros((int(s.max()) + 1, int(across.max()) + 1), dtype=bool)
-    field[s[rejected], across[rejected]] = True
-    labels = label(field, structure=np.ones((3, 3)))[0]
-    out[rejected] = labels[s[rejected], across[rejected]]
-    return out
+def combine_blocks(
+    p: F, names: NDArray[np.object_], members: list[I], combination: str, correlations: Correlations | None
+) -> F:
+    """Combined p value of each block, (B,); NaN without a valid cell."""
+    found = np.full(len(names), np.nan)
+    for b, (name, rows) in enumerate(zip(names, members, strict=True)):
+        found[b] = combine(p[rows], combination, None if correlations is None else correlations.get(name))
+    return found

@@ -4,8 +4,8 @@
 #   scripts/setup.sh [core|test|r|bench]
 #
 #   core   the program                                                        (default)
-#   test   + pytest, ruff, mypy, import-linter; system: R with lme4 and lmerTest, chromium and its driver, a font
-#   r      + pymer4 and rpy2, the R engine; system: R's headers, emmeans, pbkrtest
+#   r      + pymer4 and rpy2, the R engine; system: R with its headers, lme4, lmerTest, emmeans, pbkrtest
+#   test   r + pytest, ruff, mypy, import-linter; system: chromium and its driver, a font
 #   bench  test + the programs that benchmarks/ run beside this one, each in an environment of its own
 #
 # PYTHON names another interpreter than the first python >= 3.11 found.
@@ -29,24 +29,24 @@ die() {
 locks_of() { # the lock files of a level, each a superset of what it builds on
   case $1 in
     core) echo locks/core.txt ;;
-    test | bench) echo locks/test.txt ;;
-    r) echo locks/test.txt locks/r.txt ;;
+    test | bench) echo locks/test.txt locks/r.txt ;;
+    r) echo locks/r.txt ;;
     *) return 1 ;;
   esac
 }
 
 levels_with() { # the levels that include a level, itself first
   case $1 in
-    core) echo core test r ;;
-    test | bench) echo test r ;;
-    r) echo r ;;
+    core) echo core r test ;;
+    r) echo r test ;;
+    test | bench) echo test ;;
   esac
 }
 
 system_packages_of() {
   case $1 in
-    test) echo r-base-core r-cran-lme4 r-cran-lmertest chromium chromium-driver fonts-dejavu-core ;;
-    r | bench) echo "$(system_packages_of test) r-base-dev r-cran-emmeans r-cran-pbkrtest" ;;
+    r) echo r-base-core r-base-dev r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-pbkrtest ;;
+    test | bench) echo "$(system_packages_of r) chromium chromium-driver fonts-dejavu-core" ;;
   esac
 }
 
@@ -63,11 +63,12 @@ find_python() {
   return 1
 }
 
-key_of() { # changes when a lock of the level, its build tools, the interpreter or the folder do
+key_of() { # changes when a lock of the level, its build tools, the interpreter, the folder do, or R comes
   # shellcheck disable=SC2046  # a list of file names without spaces
   {
     cat locks/build.txt locks/core.txt $(locks_of "$1")
     "$venv/bin/python" -c 'import sys; print(sys.version, sys.prefix)'
+    [ "$1" = core ] || command -v R || true
   } | sha256sum | cut -d ' ' -f 1
 }
 
@@ -93,6 +94,10 @@ install_packages() {
     fi
   done
   for lock in locks/build.txt $(locks_of "$level"); do
+    if [ "$lock" = locks/r.txt ] && [ "$level" != r ] && ! command -v R >/dev/null; then
+      say "R is not there: tests of the R engine will be skipped"
+      continue
+    fi
     say "installing $lock"
     "$venv/bin/python" -m pip install --quiet --progress-bar off --require-hashes -r "$lock" ||
       die "pip could not install $lock (its message stands above). Nothing else was changed; run this again after that."

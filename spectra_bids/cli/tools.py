@@ -99,6 +99,20 @@ def slurm(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_afq(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-afq PROFILES [SUBJECTS] OUT`."""
+    from spectra_bids.cli.imports import import_afq as run
+
+    return run(arguments)
+
+
+def selftest(arguments: Sequence[str]) -> int:
+    """`spectra-bids selftest [OUT]`."""
+    from spectra_bids.cli.selftest import selftest as run
+
+    return run(arguments)
+
+
 def _logged(tool: Callable[[Sequence[str]], int]) -> Callable[[Sequence[str]], int]:
     """The tool with warnings on standard error, and a home, for the libraries it uses."""
 
@@ -118,4 +132,6 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "atlas": _logged(atlas),
     "validate": validate,
     "slurm": _logged(slurm),
+    "selftest": _logged(selftest),
+    "import-afq": _logged(import_afq),
 }

@@ -27,8 +27,8 @@ _ARRAYS = tuple(
 )
 
 
-def write_grid(out: Path, atlas_label: str, grid: Grid, settings: GridSettings, source_hash: str) -> None:
-    """Store a grid: arrays first, the JSON that makes them valid last."""
+def write_grid(out: Path, atlas_label: str, grid: Grid, settings: GridSettings | None, source_hash: str) -> None:
+    """Store a grid: arrays first, the JSON that makes them valid last; `settings` is None for a grid of nodes alone."""
     description, arrays = grid_files(out, atlas_label, grid.bundle)
     buffer = io.BytesIO()
     np.savez(buffer, **{name: getattr(grid, name) for name in _ARRAYS})
@@ -41,23 +41,33 @@ def write_grid(out: Path, atlas_label: str, grid: Grid, settings: GridSettings, 
             "Checksum": grid.checksum,
             "ArraysSHA256": hashlib.sha256(content).hexdigest(),
             "AtlasFileSHA256": source_hash,
-            "Settings": asdict(settings),
+            "Settings": asdict(settings) if settings else None,
             "Robust": grid.robust,
             "Radial": grid.radial,
             "Nodes": grid.ns,
             "RadialBins": grid.nr,
             # In full: a grid that was read back must give the same numbers as the one that was built.
-            "NodeSpacing": {"Value": grid.s_len, "Units": "mm"},
-            "RadialBinWidth": {"Value": grid.r_len, "Units": "mm"},
+            "NodeSpacing": {"Value": _known(grid.s_len), "Units": "mm"},
+            "RadialBinWidth": {"Value": _known(grid.r_len), "Units": "mm"},
             "RadialEdges": {"Value": [round(float(e), 4) for e in grid.edges], "Units": "mm"},
             "Ends": list(grid.ends),
             "Sides": list(grid.sides),
             "NodesInGrid": int(grid.in_1d.sum()),
             "CellsInGrid": int(grid.in_2d.sum()),
-            "Anisotropy": [round(float(a), 4) for a in grid.anisotropy],
+            "Anisotropy": [_known(round(float(a), 4)) for a in grid.anisotropy],
             "NodesWithPoorAxis": int((grid.anisotropy < 0.6).sum()),
         },
     )
+
+
+def _known(value: float) -> float | str:
+    """JSON knows no NaN: n/a."""
+    return value if np.isfinite(value) else "n/a"
+
+
+def has_radial_bins(out: Path) -> bool:
+    """Whether the cells of an output directory have two dimensions; not those of imported along-tract profiles."""
+    return any(_facts(path).get("RadialBins") != 0 for _, path in stored_grids(out).values()) or not stored_grids(out)
 
 
 def read_grid(out: Path, atlas_label: str, bundle: str, settings: GridSettings, source_hash: str) -> Grid | None:
@@ -93,8 +103,8 @@ def load_grid(out: Path, atlas_label: str, bundle: str) -> Grid:
         with np.load(io.BytesIO(content)) as stored:
             grid = Grid(
                 bundle=bundle,
-                s_len=float(facts["NodeSpacing"]["Value"]),
-                r_len=float(facts["RadialBinWidth"]["Value"]),
+                s_len=_length(facts["NodeSpacing"]),
+                r_len=_length(facts["RadialBinWidth"]),
                 ends=(facts["Ends"][0], facts["Ends"][1]),
                 sides=(facts["Sides"][0], facts["Sides"][1]),
                 robust=facts["Robust"],
@@ -106,6 +116,11 @@ def load_grid(out: Path, atlas_label: str, bundle: str) -> Grid:
     if grid.checksum != facts.get("Checksum"):
         raise AtlasError(f"{arrays} does not match the checksum in {description.name}", "Delete both and run again")
     return grid
+
+
+def _length(entry: dict[str, Any]) -> float:
+    """A length of the JSON file; n/a is NaN."""
+    return float("nan") if entry["Value"] == "n/a" else float(entry["Value"])
 
 
 def stored_grids(out: Path) -> dict[str, tuple[str, Path]]:

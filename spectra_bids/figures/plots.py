@@ -16,6 +16,7 @@ from spectra_bids.figures.sheets import (
     along_mm,
     colour_bar,
     draw_cells,
+    positions,
     value_axis,
 )
 from spectra_bids.figures.style import (
@@ -77,7 +78,7 @@ def group_profile(
 
     """
     groups = _groups(table, by)
-    nodes = table.groupby("s")["s_mm"].first().sort_index()
+    nodes, unit = positions(table)
     with house_style():
         lines = -(-len(groups) // 3)
         figure, axes = blank(WIDTH, HEIGHT, left=42, top=22 + 13 * lines, right=14, bottom=31)
@@ -91,7 +92,7 @@ def group_profile(
             span += [*(mean - half), *(mean + half)]
         low, high = _range(span)
         _mark_rejected(axes, nodes, rejected)
-        along_mm(axes, nodes.to_numpy(float), ends)
+        along_mm(axes, np.asarray(nodes, np.float64), ends, unit)
         value_axis(axes, (low, high))
         _legend(figure, axes)
         heading(figure, axes, title, _with_unit(scalar, units))
@@ -119,7 +120,8 @@ def effect_profile(
 
     """
     rows = rows.sort_values("s")
-    x = rows["s_mm"].to_numpy(float)
+    nodes, unit = positions(rows)
+    x = np.asarray(nodes, np.float64)
     has_estimate = rows["estimate"].notna().any()
     y = rows["estimate" if has_estimate else "value"].to_numpy(float)
     with house_style():
@@ -131,8 +133,8 @@ def effect_profile(
             axes.axhline(0, color=MUTED, linewidth=0.7, zorder=1)
         axes.plot(x, y, color=INK, linewidth=1.5)
         rejected = rows.loc[is_true(rows["rejected"]), "s"].to_numpy(int)
-        _mark_rejected(axes, rows.set_index("s")["s_mm"], rejected)
-        along_mm(axes, x, ends)
+        _mark_rejected(axes, nodes, rejected)
+        along_mm(axes, x, ends, unit)
         value_axis(axes, _range(span))
         kind = "estimate and 95 % CI" if has_estimate else "F value"
         heading(figure, axes, title, _with_unit(kind, units if has_estimate else ""))
@@ -229,7 +231,7 @@ def _mark_rejected(axes: Any, nodes: pd.Series, rejected: NDArray[np.int_] | Non
     """Rejected nodes as a bar on the axis and a faint band behind the curves."""
     if rejected is None or not len(rejected):
         return
-    x = nodes.to_numpy(float)
+    x = np.asarray(nodes, np.float64)
     step = float(np.median(np.diff(x))) if len(x) > 1 else 1.0
     at = nodes.reindex(rejected).dropna().to_numpy(float)
     low, high = at - step / 2, at + step / 2

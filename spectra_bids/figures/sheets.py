@@ -253,19 +253,27 @@ def colour_bar(axes: Any, colours: Any, scale: tuple[float, float], horizontal: 
     axes.spines[:].set_visible(False)
 
 
-def along_mm(axes: Any, x: NDArray[np.float64], ends: tuple[str, str] | None) -> None:
-    """Axis of s in mm, the ends named."""
+def along_mm(axes: Any, x: NDArray[np.float64], ends: tuple[str, str] | None, unit: str = "mm") -> None:
+    """Axis of s in mm (or whatever `positions` says), the ends named."""
     from matplotlib.ticker import MaxNLocator
 
     finite = x[np.isfinite(x)]
     if finite.size:
         axes.set_xlim(finite.min(), max(finite.max(), finite.min() + 1))
     axes.xaxis.set_major_locator(MaxNLocator(4, integer=True))
-    axes.set_xlabel(_axis_name(ends), size=FONT_SIZE - 0.5, labelpad=2)
+    axes.set_xlabel(_axis_name(ends, unit), size=FONT_SIZE - 0.5, labelpad=2)
 
 
-def _axis_name(ends: tuple[str, str] | None) -> str:
-    return f"{direction(ends)} (mm)" if ends else "mm"
+def positions(rows: pd.DataFrame) -> tuple[pd.Series[float], str]:
+    """Node -> place along the tract, and its unit: mm, or the node's number where the tract's length is not known."""
+    nodes = rows.groupby("s")["s_mm"].first().sort_index().astype(float)
+    if nodes.notna().any() or nodes.empty:
+        return nodes, "mm"
+    return nodes.index.to_series().astype(float), "node"
+
+
+def _axis_name(ends: tuple[str, str] | None, unit: str = "mm") -> str:
+    return f"{direction(ends)} ({unit})" if ends else unit
 
 
 def value_axis(axes: Any, ylim: tuple[float, float]) -> None:

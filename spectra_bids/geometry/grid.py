@@ -90,10 +90,15 @@ class Grid:
         """Number of radial bins."""
         return len(self.edges) - 1
 
+    @property
+    def is_located(self) -> bool:
+        """Whether it is known where the nodes are; not of profiles that another program made (`nodes_only`)."""
+        return bool(np.isfinite(self.nodes).all())
+
     @cached_property
     def s_mm(self) -> NDArray[np.float64]:
-        """Arc length of each node from the low end, (ns,) mm."""
-        return arc_length(self.nodes)
+        """Arc length of each node from the low end, (ns,) mm; NaN where the nodes' places are not known."""
+        return arc_length(self.nodes) if self.is_located else np.full(self.ns, np.nan)
 
     @cached_property
     def r_mm(self) -> NDArray[np.float64]:
@@ -283,6 +288,27 @@ def build_grid(
     if radial == "distance":
         grid = replace(grid, axes=np.zeros_like(axes))
     return _with_cells(grid, points, s, r_len, nr)
+
+
+def nodes_only(name: str, in_1d: NDArray[np.bool_]) -> Grid:
+    """Grid of a bundle of which nothing but the nodes' numbers is known: no places, no radial bins, no ends.
+
+    Parameters
+    ----------
+    name : str
+        The bundle's name.
+    in_1d : (ns,) bool
+        Nodes that there are profiles of.
+
+    """
+    ns = len(in_1d)
+    nowhere = np.full((ns, 3), np.nan)
+    return Grid(
+        name, nowhere, nowhere, np.full(ns, np.nan), np.zeros(1), float("nan"), float("nan"),
+        n_points_1d=np.zeros(ns, np.int64), n_points_2d=np.zeros((ns, 0), np.int64),
+        centres_1d=nowhere, centres_2d=np.zeros((ns, 0, 3)), in_1d=in_1d, in_2d=np.zeros((ns, 0), bool),
+        ends=("", ""), sides=("", ""), robust="none", radial="none",
+    )  # fmt: skip
 
 
 def _sides(axes: NDArray[np.float64]) -> tuple[str, str]:

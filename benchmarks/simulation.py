@@ -33,7 +33,8 @@ from spectra_bids.inference import (
     smoothness,
 )
 from spectra_bids.models.lmm import fit_lmm
-from spectra_bids.models.permutation import conditional_residuals, permutation_test
+from spectra_bids.models.permutation import permutation_test
+from spectra_bids.models.residuals import conditional_residuals
 
 BUNDLES, NODES, BINS = 20, 24, 4
 CELLS = NODES * BINS
@@ -128,7 +129,7 @@ def decision_run(job):
     x, y, active = simulate(np.random.default_rng([seed, 2, int(with_effect), run]), 0.1, with_effect)
     fit = fit_lmm(y, x, SITE, [DX])
     p = fit.tests[0].p
-    residuals = conditional_residuals(y, x, SITE, fit)
+    residuals = conditional_residuals(y, x, fit)
     correlation_of = {b: correlate(residuals[:, b == BUNDLE]) for b in range(BUNDLES)}
     found = {}
     for name, decided in (("BH .05", fdr(p, BUNDLE)), ("BKY .05", fdr(p, BUNDLE, adaptive=True))):

@@ -15,9 +15,9 @@ from nilearn.mass_univariate import permuted_ols
 from scipy import stats
 from strategies import seeds
 
-from spectra_bids.inference import Permutations, Spatial, correlate, draw_permutations, joint_maxima, reduce_maxima
+from spectra_bids.inference import Permutations, Spatial, draw_permutations, joint_maxima, reduce_maxima
 from spectra_bids.models.lmm import fit_lmm
-from spectra_bids.models.permutation import Scan, conditional_residuals, permutation_test, shuffled_p
+from spectra_bids.models.permutation import Scan, permutation_test
 
 LINE = Spatial(np.arange(6))
 
@@ -268,35 +268,3 @@ def test_under_the_null_hypothesis_p_is_uniform(missing):
     p = permutation_test(y, x, np.eye(4)[1], drawn, Spatial(np.arange(600)), site).p
     assert stats.kstest(p - 0.005, "uniform").pvalue > 0.001
     assert np.mean(p <= 0.05) == pytest.approx(0.05, abs=4 * np.sqrt(0.05 * 0.95 / 600))
-
-
-# Residuals and shuffled labels
-
-
-@pytest.mark.parametrize("missing", [0, 0.1])
-def test_conditional_residuals_are_what_fixed_effects_and_predicted_intercepts_leave(missing):
-    y, x, site = sites(11, missing=missing)
-    fit = fit_lmm(y, x, site)
-    found = conditional_residuals(y, x, site, fit)
-    z = (site[:, None] == np.unique(site)).astype(float)
-    for c in range(y.shape[1]):
-        seen = np.isfinite(y[:, c])
-        v = fit.sd_residual[c] ** 2 * np.eye(seen.sum()) + fit.sd_random[c] ** 2 * z[seen] @ z[seen].T
-        e = y[seen, c] - x[seen] @ fit.coefficients[c]
-        b = fit.sd_random[c] ** 2 * z[seen].T @ np.linalg.solve(v, e)
-        np.testing.assert_allclose(found[seen, c], e - z[seen] @ b, rtol=1e-6, atol=1e-9)
-        assert np.isnan(found[~seen, c]).all()
-    np.testing.assert_array_equal(conditional_residuals(y, x, None, fit), y - x @ fit.coefficients.T)
-    assert correlate(found).shape == (6, 6)
-
-
-def test_shuffled_labels_are_fits_of_the_design_with_its_tested_column_moved():
-    y, x, site = sites(12)
-    drawn = draw_permutations(36, 4, 0, within=site)
-    found = shuffled_p(y, x, np.eye(4)[1], drawn, site)
-    for index, p in zip(drawn.index, found, strict=True):
-        # the part of the tested column that the others do not explain moves with the rows
-        rest = x[:, [0, 2, 3]]
-        own = x[:, 1] - rest @ np.linalg.lstsq(rest, x[:, 1], rcond=None)[0]
-        expected = fit_lmm(y, np.column_stack([rest, own[index]]), site, [np.eye(4)[3]])
-        np.testing.assert_allclose(p, expected.tests[0].p, rtol=1e-5)

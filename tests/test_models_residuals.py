@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -61,3 +62,33 @@ def test_a_cell_that_was_not_fitted_has_none():
     found = conditional_residuals(values, design.X, fit_lmm(values, design.X, random=design.random))
     assert np.isnan(found[:, 1]).all()
     assert np.isfinite(found[:, 0]).sum() == 59
+
+
+@pytest.mark.parametrize("weighted", [False, True])
+@pytest.mark.parametrize("missing", [0, 0.1])
+def test_they_are_what_fixed_effects_and_predicted_intercepts_leave(missing, weighted):
+    rng = np.random.default_rng(11)
+    x, site = np.c_[np.ones(36), rng.normal(size=(36, 2))], np.arange(36) % 6
+    y = rng.normal(size=(36, 6)) + rng.normal(size=(6, 6))[site]
+    y[rng.random(y.shape) < missing] = np.nan
+    weights = rng.uniform(0.5, 2, 36) if weighted else None
+    fit = fit_lmm(y, x, site, weights=weights)
+    found = conditional_residuals(y, x, fit, weights)
+    z = (site[:, None] == np.unique(site)).astype(float)
+    for c in range(y.shape[1]):
+        seen = np.isfinite(y[:, c])
+        noise = fit.sd_residual[c] ** 2 / (1 if weights is None else weights[seen])
+        v = noise * np.eye(seen.sum()) + fit.sd_random[c] ** 2 * z[seen] @ z[seen].T
+        e = y[seen, c] - x[seen] @ fit.coefficients[c]
+        b = fit.sd_random[c] ** 2 * z[seen].T @ np.linalg.solve(v, e)
+        np.testing.assert_allclose(found[seen, c], e - z[seen] @ b, rtol=1e-6, atol=1e-9)
+        assert np.isnan(found[~seen, c]).all()
+
+
+def test_one_intercept_is_the_general_case_with_one_column():
+    table, values = example()
+    design = build_design(parse_formula("value ~ age + (1|site)"), table)
+    fit = fit_lmm(values, design.X, random=design.random)
+    part = replace(design.random[0], Z=np.ones((len(values), 1)) * (1 + 1e-12))  # no longer recognised
+    general = conditional_residuals(values, design.X, replace(fit, random=(part,)))
+    np.testing.assert_allclose(conditional_residuals(values, design.X, fit), general, rtol=1e-8, atol=1e-10)

@@ -19,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -91,9 +92,8 @@ def concurrent(level: Level, jobs: int, reference: dict[str, bytes]) -> list[str
     """Participant jobs of one subject each, `jobs` at a time, into one directory; files that differ from serial."""
     _reset(level.work / "out", None)
     labels = [f"{k:03d}" for k in range(1, N + 1)]
-    running = [level.start("--participant-label", label, "--n-procs", "1") for label in labels[:jobs]]
-    running += [level.start("--participant-label", label, "--n-procs", "1") for label in labels[jobs:]]
-    statuses = [job.wait() for job in running]
+    with ThreadPoolExecutor(jobs) as pool:
+        statuses = list(pool.map(lambda label: level.finish("--participant-label", label, "--n-procs", "1"), labels))
     odd = difference(contents(level.work / "out"), reference)
     return [*odd, *(f"exit {s}" for s in statuses if s)]
 

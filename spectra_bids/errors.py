@@ -14,10 +14,29 @@
     ├── OutputError (OSError)        73   an output cannot be created
     └── TemporaryError (OSError)     75   disk full, SIGTERM: run again
 
-Grammar of a message: what is wrong, where, what was expected, what was got; the hint says what to do.
+Grammar of a message: what is wrong, where, what was expected, what was got; the hint says what to do. What is
+repeated of people's files goes through `shown` and `listed`: a cell of a table may be as long as a book.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable
+
+_MOST_CHARACTERS = 80
+_MOST_NAMES = 20
+
+
+def shown(value: object) -> str:
+    """A value for a message, cut after 80 characters."""
+    text = str(value)
+    return text if len(text) <= _MOST_CHARACTERS else f"{text[:_MOST_CHARACTERS]}... ({len(text)} characters)"
+
+
+def listed(values: Iterable[object]) -> str:
+    """Values for a message, 20 at most."""
+    several = [shown(value) for value in values]
+    more = len(several) - _MOST_NAMES
+    return ", ".join(several[:_MOST_NAMES]) + (f" and {more} more" if more > 0 else "")
 
 
 class SpectraError(Exception):

@@ -3,7 +3,8 @@
     map_unordered(function, items, Workers(...)) -> (position of the item, result), as they are done
 
 An item is a subject at participant level and a bundle at group level. Its job is idempotent and writes its files
-atomically: one that died with its worker is done again elsewhere. The only module that imports distributed.
+atomically: one that died with its worker is done again elsewhere. Where there can be no other process (in a
+container whose /dev/shm cannot be written), this one does all. The only module that imports distributed.
 """
 
 from __future__ import annotations
@@ -72,20 +73,36 @@ def map_unordered(
         items = list(items)
         if len(items) > 1:
             return _in_pool(function, items, min(workers.n, len(items)), workers.threads)
+    return _alone(function, items)
+
+
+def _alone(function: Callable[[T], R], items: Iterable[T]) -> Generator[tuple[int, R], None, None]:
+    """Work of this process, one item after the other."""
     return ((position, function(item)) for position, item in enumerate(items))
 
 
 def _in_pool(
     function: Callable[[T], R], items: Iterable[T], n: int, threads: int
 ) -> Generator[tuple[int, R], None, None]:
-    """Work of `n` processes; whatever ends the loop early ends them too."""
+    """Work of `n` processes; whatever ends the loop early ends them too. Of this process, if there can be no others."""
     from concurrent.futures import ProcessPoolExecutor, as_completed
     from concurrent.futures.process import BrokenProcessPool
     from multiprocessing import active_children, get_context
 
     for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = str(threads)  # read by the workers' BLAS when they start
-    with ProcessPoolExecutor(n, mp_context=get_context("spawn")) as pool:  # R and BLAS are not fork-safe
+    try:
+        executor = ProcessPoolExecutor(n, mp_context=get_context("spawn"))  # R and BLAS are not fork-safe
+    except (OSError, NotImplementedError) as error:  # semaphores: their folder cannot be written; there are none
+        log.warning(
+            "one process does the work of %d: several need semaphores, which on Linux are files in /dev/shm (%s). Let "
+            "it be written, or give --n-procs 1",
+            n,
+            getattr(error, "strerror", None) or error,
+        )
+        yield from _alone(function, items)
+        return
+    with executor as pool:
         jobs = {pool.submit(function, item): position for position, item in enumerate(items)}
         try:
             for job in as_completed(jobs):

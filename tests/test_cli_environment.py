@@ -211,6 +211,16 @@ def test_children_follow_and_matplotlib_says_nothing(no_temporary, tmp_path):
     assert all(line.startswith(f"{tmp_path}/{HIDDEN}") for line in done.stdout.split())
 
 
+@pytest.mark.parametrize(("before", "within"), [(None, "0"), ("1", "1")], ids=["unset", "set"])
+def test_joblib_asks_for_no_semaphores_unless_told_to(bare, monkeypatch, tmp_path, before, within):
+    monkeypatch.delenv("JOBLIB_MULTIPROCESSING", raising=False)
+    if before is not None:
+        monkeypatch.setenv("JOBLIB_MULTIPROCESSING", before)
+    with writable_environment(None, tmp_path / "out"):
+        assert os.environ["JOBLIB_MULTIPROCESSING"] == within
+    assert os.environ.get("JOBLIB_MULTIPROCESSING") == before
+
+
 # --- under a root that really is read-only ---
 
 SEAL = """

@@ -112,6 +112,42 @@ def test_a_value_that_units_forbid_is_named(tmp_path: Path) -> None:
         read_participants(write(tmp_path / "p.tsv", PEOPLE.replace("61.5", "61,5"), SIDECAR))
 
 
+BOOK = "b" * 200_000
+LONG = {
+    "a value for a number": (PEOPLE.replace("61.5", BOOK), SIDECAR, "Column age "),
+    "a value for a level": (PEOPLE.replace("\tF", f"\t{BOOK}"), SIDECAR, "Column sex "),
+    "a level of the sidecar": (PEOPLE, {"sex": {"Levels": ["M", BOOK]}}, "Column sex "),
+    "levels that are text": (PEOPLE, {"sex": {"Levels": BOOK}}, "Levels of column sex "),
+    "a column": (f"participant_id\t{BOOK}\nsub-1\tx\n", {BOOK: {"Units": "mm"}}, "Column b"),
+    "a column without the identifier": (f"subject\t{BOOK}\n1\t2\n", {}, "Got: subject, b"),
+    "a column twice": (f"participant_id\t{BOOK}\t{BOOK}\n1\t2\t3\n", {}, "different names"),
+    "an identifier twice": (f"participant_id\n{BOOK}\n{BOOK}\n", {}, "Got sub-b"),
+}
+
+
+@pytest.mark.parametrize(("text", "sidecar", "where"), LONG.values(), ids=LONG)
+def test_of_a_value_as_long_as_a_book_a_message_shows_the_beginning(
+    tmp_path: Path, text: str, sidecar: dict[str, object], where: str
+) -> None:
+    with pytest.raises(DesignError) as caught:
+        read_participants(write(tmp_path / "p.tsv", text, sidecar))
+    assert where in caught.value.message
+    assert "characters)" in caught.value.message
+    assert len(caught.value.message) < 500 + len(str(tmp_path))
+
+
+def test_notes_show_the_beginning_too(tmp_path: Path) -> None:
+    rows = "".join(f"sub-{k}\t{k}\tM\n" for k in range(9))
+    write(
+        tmp_path / "participants.tsv",
+        f"participant_id\tage\tsex\nsub-x\t{BOOK}\tM\n{rows}",
+        {"sex": {"Levels": ["M", BOOK]}},
+    )
+    _, notes = read_design(tmp_path, None)
+    assert len(notes) == 2
+    assert all(len(note) < 300 and "bbb... (200000 characters)" in note for note in notes)
+
+
 def test_levels_that_are_numbers_match_however_they_are_written(tmp_path: Path) -> None:
     text = "participant_id\tdx\n1\t1.0\n2\t0\n"
     table = read_participants(write(tmp_path / "p.tsv", text, {"dx": {"Levels": {"0": "no", "1": "yes"}}}))

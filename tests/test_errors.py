@@ -8,7 +8,7 @@ import re
 import pytest
 
 from spectra_bids import errors
-from spectra_bids.errors import SpectraError
+from spectra_bids.errors import SpectraError, listed, shown
 
 STATUS = {
     "SpectraError": (1, Exception),
@@ -53,3 +53,16 @@ def test_message_and_hint_survive_the_way_between_processes(name):
     back = pickle.loads(pickle.dumps(error))
     assert type(back) is type(error)
     assert (str(back), back.message, back.hint) == ("a.trk is empty", "a.trk is empty", "Copy it again")
+
+
+def test_a_value_is_shown_whole_up_to_80_characters():
+    assert shown("x" * 80) == "x" * 80
+    assert shown("x" * 81) == "x" * 80 + "... (81 characters)"
+    assert shown(61.5) == "61.5"
+
+
+def test_of_many_values_twenty_are_listed_each_shortened():
+    assert listed(["a", 2, "c"]) == "a, 2, c"
+    assert listed(range(20)).endswith("18, 19")
+    assert listed(range(23)).endswith("18, 19 and 3 more")
+    assert listed(["b" * 200_000, "c"]) == "b" * 80 + "... (200000 characters), c"

@@ -9,6 +9,11 @@ matplotlib warns, wgpu finds no runtime directory. So before any of them is load
 where scratch is a folder in --work-dir (it stays: a font cache serves the next run), else a folder for this run in the
 system's temporary directory, else a hidden one in OUTPUT_DIR; both are removed at the end. BIDS_DIR is never written,
 nor the current directory, which Python would take for lack of a better one.
+
+    JOBLIB_MULTIPROCESSING                         as it is, if it is set; else 0
+
+nilearn and pymer4 load joblib, which would try /dev/shm out and warn where that cannot be written. Its processes are
+not used here.
 """
 
 from __future__ import annotations
@@ -66,7 +71,9 @@ def writable_environment(work_dir: Path | None, output_dir: Path) -> Iterator[No
             scratch = stack.enter_context(_hidden_folder(output_dir))
         if work_dir is not None or temporary is None:
             temporary = _made(scratch / "tmp")
-        stack.enter_context(_environment({"TMPDIR": str(temporary), **_elsewhere(scratch)}))
+        joblib = os.environ.get("JOBLIB_MULTIPROCESSING", "0")
+        new = {"TMPDIR": str(temporary), "JOBLIB_MULTIPROCESSING": joblib, **_elsewhere(scratch)}
+        stack.enter_context(_environment(new))
         yield
 
 

@@ -15,7 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spectra_bids.errors import DesignError, MissingInputError
+from spectra_bids.errors import DesignError, MissingInputError, listed, shown
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -169,7 +169,7 @@ def _load(path: Path, required: str = "participant_id") -> pd.DataFrame:
     if twice.any():
         who = " ".join(table.loc[twice, keys].iloc[0])
         hint = "" if "session_id" in keys else "Rows of one participant need a column session_id."
-        raise DesignError(f"Rows of {path} must differ in {' and '.join(keys)}. Got {who} twice", hint)
+        raise DesignError(f"Rows of {path} must differ in {' and '.join(keys)}. Got {shown(who)} twice", hint)
     return table
 
 
@@ -184,10 +184,10 @@ def _check_header(path: Path, header: list[str], required: str) -> None:
         hint = f"Name the column of identifiers {required!r}."
         if len(header) == 1 and re.search(r"[,;\t ]", header[0]):
             hint = f"Separate the columns of a {path.suffix} file by {'tabs' if path.suffix == '.tsv' else 'commas'}."
-        raise DesignError(f"{path} must have a column {required}. Got: {', '.join(header)}", hint)
-    twice = sorted({name for name in header if header.count(name) > 1})
+        raise DesignError(f"{path} must have a column {required}. Got: {listed(header)}", hint)
+    twice = sorted({repr(shown(name)) for name in header if header.count(name) > 1})
     if twice:
-        raise DesignError(f"Columns of {path} must have different names. Got twice: {', '.join(map(repr, twice))}")
+        raise DesignError(f"Columns of {path} must have different names. Got twice: {', '.join(twice[:5])}")
     if "" in header:
         raise DesignError(f"Every column of {path} must have a name. Column {header.index('') + 1} has none")
 
@@ -250,7 +250,8 @@ def _typed(raw: pd.DataFrame, described: Mapping[str, Any], path: Path, notes: l
         levels = entry.get("Levels")
         if levels and not isinstance(levels, dict | list):
             raise DesignError(
-                f"Levels of column {column} in the JSON file beside {path} must be an object or a list. Got {levels!r}",
+                f"Levels of column {shown(column)} in the JSON file beside {path} must be an object or a list. "
+                f"Got {shown(repr(levels))}",
                 'For example: {"Levels": {"control": "healthy", "patient": "ill"}}.',
             )
         if levels:
@@ -277,16 +278,18 @@ def _number_or_factor(
     wrong = sorted({v for v in there if _number(v) is None})
     if not wrong:
         if not len(there):
-            notes.append(f"Column {column} has no values")
+            notes.append(f"Column {shown(column)} has no values")
         return pd.Series([float("nan") if v is None else float(v) for v in values], index=values.index, name=column)
     if must_be_number:
         raise DesignError(
-            f"Column {column} of {path} has Units, so its values must be numbers or n/a. Got {wrong[0]!r}",
+            f"Column {shown(column)} of {path} has Units, so its values must be numbers or n/a. "
+            f"Got {shown(wrong[0])!r}",
             "Write missing values as n/a, and a decimal point, not a comma.",
         )
     if sum(_number(v) is not None for v in there) > len(there) / 2:
         notes.append(
-            f"Column {column} was read as a factor although most of its values are numbers: {wrong[0]!r} is not"
+            f"Column {shown(column)} was read as a factor although most of its values are numbers: "
+            f"{shown(wrong[0])!r} is not"
         )
     levels = sorted(
         set(there), key=lambda v: [(0, int(t), "") if t.isdigit() else (1, 0, t) for t in re.split(r"(\d+)", v)]
@@ -303,10 +306,12 @@ def _factor(values: pd.Series[Any], levels: list[str], column: str, path: Path, 
     unknown = sorted({v for v in named if v is not None and v not in levels})
     if unknown:
         raise DesignError(
-            f"Column {column} of {path} must have the Levels of its sidecar: {', '.join(levels)}. Got {unknown[0]!r}",
+            f"Column {shown(column)} of {path} must have the Levels of its sidecar: {listed(levels)}. "
+            f"Got {shown(unknown[0])!r}",
             "Correct the value, or add the level to the sidecar.",
         )
     used = [level for level in levels if level in named]
     if used and len(used) < len(levels):
-        notes.append(f"Nobody has {column} = {', '.join(x for x in levels if x not in used)}; the level was left out")
+        absent = listed(level for level in levels if level not in used)
+        notes.append(f"Nobody has {shown(column)} = {absent}; the level was left out")
     return pd.Series(pd.Categorical(named, categories=used, ordered=True), index=values.index, name=column)

@@ -222,6 +222,21 @@ def test_collinearity_is_measured():
 
 
 @pytest.mark.parametrize(
+    ("text", "change"),
+    [
+        ("value ~ agee", {"b" * 200_000: 1.0}),
+        ("value ~ sex + one", {"one": "b" * 200_000}),
+        ("value ~ mixed", {"mixed": [str(i) for i in range(47)] + ["b" * 200_000]}),
+    ],
+    ids=["column", "only level", "value among numbers"],
+)
+def test_of_what_is_as_long_as_a_book_a_message_shows_the_beginning(text, change):
+    with pytest.raises(DesignError, match=r"bbb\.\.\. \(200000 characters\)") as caught:
+        design(text, people().assign(**change))
+    assert len(caught.value.message) < 500
+
+
+@pytest.mark.parametrize(
     ("text", "change", "says"),
     [
         ("value ~ agee", {}, "there are: participant_id, group, age"),
@@ -241,7 +256,8 @@ def test_collinearity_is_measured():
         ("value ~ scale(age) + scale", {"scale": 1.0}, "name of the function"),
         ("value ~ log(sex)", {}, "cannot be evaluated"),
         ("value ~ 0 + (1|site)", {}, "no fixed effect"),
-        ("value ~ age + (1 + age|site)", {}, "one random intercept"),
+        ("value ~ age + (1 + age|subject)", {"subject": np.repeat(np.arange(24), 2)}, "48 random effects|46 rows|46"),
+        ("value ~ age + (0|site)", {}, "has no column"),
     ],
 )
 def test_what_cannot_be_estimated_is_named(text, change, says):

@@ -28,6 +28,8 @@ class Cells:
         Default max(10, p + 5).
     centre : bool
         Whether the design holds an intercept, so that values may be centred.
+    root : (n,) or None
+        Square roots of prior weights, by which standardised values are multiplied.
 
     Attributes
     ----------
@@ -50,8 +52,9 @@ class Cells:
         factors: Sequence[I],
         min_subjects: int | None,
         centre: bool,
+        root: F | None = None,
     ) -> None:
-        self._y = y
+        self._y, self._root = y, root
         self.groups = None if groups is None else np.unique(groups, return_inverse=True)[1].astype(np.int64)
         self.observed: Bool | None = None
         mean, self.sd, self.n = self._moments()
@@ -61,11 +64,11 @@ class Cells:
         self._offset = mean if centre else np.zeros_like(mean)
         self.shift = self._offset / self._scale
         least = max(10, p + 5) if min_subjects is None else min_subjects
-        few = ((self.n if subjects is None else self._count_present(subjects)) < least) | (self.n <= p)
+        few = ((self.n if subjects is None else self.count_present(subjects)) < least) | (self.n <= p)
         for codes in factors:
             few |= self._fewest_in_level(codes, subjects) < 3
         self.status = np.where(few, "too_few", np.where(constant, "constant", "ok")).astype("U16")
-        self.n_levels = np.zeros_like(self.n) if self.groups is None else self._count_present(self.groups)
+        self.n_levels = np.zeros_like(self.n) if self.groups is None else self.count_present(self.groups)
 
     def _moments(self) -> tuple[F, F, I]:
         """Mean, SD and count of each cell; `observed` is kept only if something is missing."""
@@ -102,6 +105,8 @@ class Cells:
         block = self._y[:, first : last + 1] if run else self._y[:, index]
         z = block - self._offset[index]
         z /= self._scale[index]
+        if self._root is not None:
+            z *= self._root[:, None]
         if self.observed is not None:
             z[~self.seen(index)] = 0.0
         return np.asarray(z)
@@ -117,7 +122,7 @@ class Cells:
         _, inverse, counts = np.unique(keys, return_inverse=True, return_counts=True)
         return [todo[inverse == k] for k in np.flatnonzero(counts >= worth)]
 
-    def _count_present(self, codes: I) -> I:
+    def count_present(self, codes: I) -> I:
         """Number of distinct codes among each cell's rows, (C,)."""
         if self.observed is None:
             return np.full(len(self.n), len(np.unique(codes)), dtype=np.int64)

@@ -22,8 +22,9 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.errors import DesignError, MissingInputError
-from spectra_bids.models.design import Design, Term
+from spectra_bids.errors import DesignError, MissingInputError, listed, shown
+from spectra_bids.models.design import Design
+from spectra_bids.models.matrix import Term
 
 EXAMPLE = "patient_vs_control: group[patient]=1 group[control]=-1"
 
@@ -58,12 +59,12 @@ class ContrastSpec:
 def term_contrasts(design: Design) -> tuple[Contrast, ...]:
     """Every term but the intercept: T for one column, F for several.
 
-    Beside an interaction, a main effect is tested where the other factors are at their reference (the design's
-    warnings say so), as summary() of lmerTest does.
+    Beside an interaction with a factor, a main effect is averaged over the factor's levels (type III, as lmerTest's
+    anova; the design's warnings say over what).
     """
     out = []
     for term in design.terms:
-        weights = np.eye(design.p)[list(term.columns)]
+        weights = design.hypotheses[term.name]
         if len(weights) > 1:
             out.append(Contrast(term.name, "F", weights, "term", "partial_eta2"))
         else:
@@ -179,7 +180,7 @@ def _condition(name: str, design: Design, contrast: str) -> tuple[NDArray[np.flo
         levels = [":".join(known) for known in design.cells]
         raise DesignError(
             f"contrast '{contrast}' has the unknown column '{name}'; there are: "
-            f"{', '.join(dict.fromkeys([*levels, *design.columns]))}",
+            f"{listed(dict.fromkeys([*levels, *design.columns]))}",
             f"Example: --contrast '{_example(design)}'",
         )
     variables = {part.partition("[")[0] for part in cell}
@@ -220,7 +221,7 @@ def _example(design: Design, term: Term | None = None) -> str:
     """A contrast that this design has."""
     for factor in design.factors:
         if term is None or factor.name in term.factors:
-            high, low, name = factor.levels[-1], factor.levels[0], factor.name
+            high, low, name = shown(factor.levels[-1]), shown(factor.levels[0]), factor.name
             rest = "" if term is None else "".join(f":{v}" for v in term.variables if v not in term.factors)
             return f"{high}_vs_{low}: {name}[{high}]{rest}=1 {name}[{low}]{rest}=-1".replace(" ", "_", high.count(" "))
     return f"{design.columns[-1]}: {design.columns[-1]}=1"

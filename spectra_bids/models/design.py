@@ -11,15 +11,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import product
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from spectra_bids.errors import DesignError
-from spectra_bids.models.formula import ModelFormula, formula_environment
+from spectra_bids.models.formula import ModelFormula
 from spectra_bids.models.frame import (
-    as_factor,
     model_frame,
     require_columns,
     require_rows,
@@ -27,36 +26,19 @@ from spectra_bids.models.frame import (
     subject_codes,
     where_missing,
 )
+from spectra_bids.models.matrix import Term, evaluate, terms_of
+from spectra_bids.models.random import RandomPart
+from spectra_bids.models.random_terms import random_parts
 from spectra_bids.models.rank import inflation, require_full_rank
+from spectra_bids.models.type3 import type3_hypotheses
 
 if TYPE_CHECKING:
     import pandas as pd
-
-TermKind = Literal["factor", "numeric", "interaction"]
 
 #: A level combination of a term, e.g. ("group[patient]", "age"), in sorted order.
 Cell = tuple[str, ...]
 
 _MAX_CELLS = 1000
-
-
-@dataclass(frozen=True)
-class Term:
-    """One term of the fixed part: its columns of X, its kind, the table's columns in it and which are factors.
-
-    `numeric` tells whether a number takes part: such a term is a slope, the others are differences between levels.
-    """
-
-    name: str
-    columns: tuple[int, ...]
-    kind: TermKind
-    variables: tuple[str, ...]
-    factors: tuple[str, ...]
-
-    @property
-    def numeric(self) -> bool:
-        """Whether a numeric column takes part in the term."""
-        return len(self.factors) < len(self.variables)
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,10 +73,10 @@ class Design:
         Without the intercept.
     factors : tuple of Factor
         Factors of the fixed part.
-    groups : (n,) int64 or None
-        Level of the random factor of each row; None without one (ordinary least squares).
-    group_name, group_levels
-        The random factor and its levels; empty without one.
+    random : tuple of RandomPart
+        The random terms; none: ordinary least squares.
+    hypotheses : mapping of term names to (k, p)
+        What the type III test of a term says is 0.
     rows : (n,) int64
         Positions in the table of the rows of X.
     labels : n names of rows
@@ -117,9 +99,8 @@ class Design:
     columns: tuple[str, ...]
     terms: tuple[Term, ...]
     factors: tuple[Factor, ...]
-    groups: NDArray[np.int64] | None
-    group_name: str
-    group_levels: tuple[str, ...]
+    random: tuple[RandomPart, ...]
+    hypotheses: Mapping[str, NDArray[np.float64]] = field(repr=False)
     rows: NDArray[np.int64]
     labels: tuple[str, ...]
     subjects: NDArray[np.int64]
@@ -139,6 +120,26 @@ class Design:
         """Columns of X."""
         return int(self.X.shape[1])
 
+    @property
+    def largest(self) -> RandomPart | None:
+        """The random part whose factor has most levels."""
+        return max(self.random, key=lambda part: len(part.levels), default=None)
+
+    @property
+    def groups(self) -> NDArray[np.int64] | None:
+        """Level of each row in the random factor that has most levels; None without a random part."""
+        return None if self.largest is None else self.largest.codes
+
+    @property
+    def group_name(self) -> str:
+        """Name of that factor; empty without one."""
+        return "" if self.largest is None else self.largest.group
+
+    @property
+    def group_levels(self) -> tuple[str, ...]:
+        """Levels of that factor."""
+        return () if self.largest is None else self.largest.levels
+
 
 def build_design(formula: ModelFormula, table: pd.DataFrame, participant: str = "participant_id") -> Design:
     """Design of a formula for the rows of a table.
@@ -146,7 +147,7 @@ def build_design(formula: ModelFormula, table: pd.DataFrame, participant: str = 
     Parameters
     ----------
     formula : ModelFormula
-        As `parse_formula` returns it; at most one random intercept.
+        As `parse_formula` returns it.
     table : pandas.DataFrame
         One row per subject (or session); numbers, text, or Categorical with the levels in their order. n/a is NaN.
     participant : str
@@ -155,13 +156,12 @@ def build_design(formula: ModelFormula, table: pd.DataFrame, participant: str = 
     Raises
     ------
     DesignError
-        For an unknown column, a factor with one level, columns of X that are linear combinations of others, no rows.
+        For an unknown column, a factor with one level, columns of X that are linear combinations of others, no rows,
+        random effects that cannot be told from the residuals.
 
     """
-    random = formula.random_intercept
-    grouping = random.columns if random else ()
-    require_columns(formula, table, (*formula.columns, *grouping))
-    used = list(dict.fromkeys((*formula.columns, *grouping)))
+    used = list(formula.all_columns)
+    require_columns(formula, table, used)
     labels = row_labels(table, participant)
     missing = {name: where_missing(table[name]) for name in used}
     keep = np.flatnonzero(~np.any(list(missing.values()), axis=0)) if used else np.arange(len(table))
@@ -171,25 +171,28 @@ def build_design(formula: ModelFormula, table: pd.DataFrame, participant: str = 
     )
     require_rows(formula, table, missing, keep)
     notes: list[str] = []
-    frame = model_frame(table.iloc[keep], formula, notes)
-    X, columns, spec = _model_matrix(formula, frame)
-    terms = _terms(spec, frame)
+    rows = table.iloc[keep]
+    frame = model_frame(rows, formula, notes, formula.columns, formula.factor_columns)
+    X, columns, spec = evaluate(formula.fixed, frame, formula.text)
+    if not columns:
+        raise DesignError(f"'{formula.text}' leaves no fixed effect", "Keep the intercept: value ~ 1 + ...")
+    terms = terms_of(spec, frame)
     factors = tuple(
         _factor(name, frame[name]) for name in formula.columns if any(name in term.factors for term in terms)
     )
     require_full_rank(X, columns, formula.text)
-    groups, group_levels = _groups(table.iloc[keep], grouping, terms, formula, notes)
+    random = random_parts(rows, formula, terms, notes)
     vif = inflation(X, columns)
-    _add_notes(columns, vif, terms, notes)
+    hypotheses, averaged = type3_hypotheses(X, spec, terms, frame, formula.text)
+    _add_notes(columns, vif, terms, averaged, notes)
     return Design(
         formula=formula,
         X=X,
         columns=columns,
         terms=terms,
         factors=factors,
-        groups=groups,
-        group_name=random.factor if random and groups is not None else "",
-        group_levels=group_levels,
+        random=random,
+        hypotheses=hypotheses,
         rows=keep.astype(np.int64),
         labels=tuple(labels[i] for i in keep),
         subjects=subject_codes(table, participant)[keep],
@@ -201,57 +204,7 @@ def build_design(formula: ModelFormula, table: pd.DataFrame, participant: str = 
     )
 
 
-# --- the matrix ----------------------------------------------------------------------------------------------------
-
-
-def _model_matrix(formula: ModelFormula, frame: pd.DataFrame) -> tuple[NDArray[np.float64], tuple[str, ...], Any]:
-    """X, its column names, formulaic's model specification."""
-    from formulaic import Formula
-    from formulaic.errors import FormulaicError
-    from formulaic.materializers import PandasMaterializer
-    from formulaic.utils.layered_mapping import LayeredMapping
-
-    materializer = PandasMaterializer(frame)
-    # formulaic would also offer numpy and more by name: only the table's columns and our functions are looked up.
-    materializer.layered_context = LayeredMapping(
-        LayeredMapping(frame, name="data"), LayeredMapping(formula_environment(), name="transforms")
-    )
-    try:
-        with np.errstate(all="ignore"):
-            matrix = materializer.get_model_matrix(Formula(formula.fixed), na_action="ignore")
-    except (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError) as error:
-        raise DesignError(f"'{formula.text}' cannot be evaluated: {error}") from error
-    X = np.ascontiguousarray(matrix.to_numpy(dtype=np.float64))
-    columns = tuple("(Intercept)" if name == "Intercept" else str(name) for name in matrix.columns)
-    if not columns:
-        raise DesignError(f"'{formula.text}' leaves no fixed effect", "Keep the intercept: value ~ 1 + ...")
-    bad = [name for name, values in zip(columns, X.T, strict=True) if not np.isfinite(values).all()]
-    if bad:
-        raise DesignError(
-            f"the values of '{bad[0]}' are not all finite in '{formula.text}'",
-            "log() takes positive numbers, sqrt() numbers that are not negative.",
-        )
-    return X, columns, matrix.model_spec
-
-
-def _terms(spec: Any, frame: pd.DataFrame) -> tuple[Term, ...]:
-    """Terms with columns, without the intercept."""
-    terms = []
-    for term, columns in spec.term_indices.items():
-        parts = [factor for factor in term.factors if factor.eval_method.value != "literal"]
-        if not columns or not parts:
-            continue
-        found: dict[str, bool] = {}
-        for part in parts:
-            # I(sex == 'M') is a number made of a factor: what counts is how formulaic encoded it.
-            encoded = spec.encoder_state.get(part.expr, (None,))[0]
-            categorical = encoded is not None and encoded.value == "categorical"
-            found |= {str(name): categorical for name in spec.factor_variables[part]}
-        variables = tuple(name for name in frame.columns if name in found)
-        factors = tuple(name for name in variables if found[name])
-        kind: TermKind = "interaction" if len(parts) > 1 else "factor" if factors else "numeric"
-        terms.append(Term(str(term), tuple(columns), kind, variables, factors))
-    return tuple(terms)
+# --- factors and their cells ------------------------------------------------------------------------------------------
 
 
 def _factor(name: str, values: pd.Series[Any]) -> Factor:
@@ -299,60 +252,26 @@ def _bare(part: str) -> str:
     return (part.split(",")[0] + ")" if part.startswith("C(") and "," in part else part).replace("`", "")
 
 
-# --- random factor -------------------------------------------------------------------------------------------------
-
-
-def _groups(
-    table: pd.DataFrame, grouping: tuple[str, ...], terms: tuple[Term, ...], formula: ModelFormula, notes: list[str]
-) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Codes and levels of the random factor; (None, ()) without one or with one level."""
-    if not grouping:
-        return None, ()
-    name = ":".join(grouping)
-    for term in terms:
-        if set(grouping) <= set(term.variables) and term.kind == "factor":
-            raise DesignError(
-                f"'{name}' is a fixed and a random factor in '{formula.text}'; its levels cannot be estimated twice",
-                f"Remove '{term.name}' or (1|{name}).",
-            )
-    parts = [as_factor(table[column], column, []) for column in grouping]
-    codes = np.zeros(len(table), dtype=np.int64)
-    levels = [""]
-    for part in parts:
-        codes = codes * len(part.categories) + part.codes
-        levels = [f"{a}:{b}" if a else str(b) for a in levels for b in part.categories]
-    present, codes = np.unique(codes, return_inverse=True)
-    kept = tuple(levels[i] for i in present)
-    if len(kept) == 1:
-        notes.append(f"(1|{name}) is left out: all rows have {name} = {kept[0]}. The model is fitted by least squares")
-        return None, ()
-    if len(kept) == len(table):
-        raise DesignError(
-            f"every row is its own level of '{name}' ({len(kept)} levels in {len(table)} rows): its variance cannot "
-            "be told from the residual's",
-            f"Leave (1|{name}) out unless subjects have several sessions.",
-        )
-    if len(kept) < 5:
-        notes.append(f"the random factor {name} has only {len(kept)} levels: its variance is poorly estimated")
-    return codes.astype(np.int64), kept
-
-
 # --- warnings ------------------------------------------------------------------------------------------------------
 
 
-def _add_notes(columns: tuple[str, ...], vif: tuple[float, ...], terms: tuple[Term, ...], notes: list[str]) -> None:
+def _add_notes(
+    columns: tuple[str, ...], vif: tuple[float, ...], terms: tuple[Term, ...],
+    averaged: Mapping[str, tuple[str, ...]], notes: list[str],
+) -> None:  # fmt: skip
     """Warnings on collinearity, and on what a main effect means beside its interaction."""
     high = [f"{name} ({value:.0f})" for name, value in zip(columns, vif, strict=True) if value > 10]
     if high:
         notes.append(f"variance inflation above 10: {', '.join(high)}; the estimates of these columns are imprecise")
     for term in terms:
         above = [
-            t.name
-            for t in terms
-            if t.kind == "interaction" and t is not term and set(term.variables) < set(t.variables)
+            t for t in terms if t.kind == "interaction" and t is not term and set(term.variables) < set(t.variables)
         ]
-        if above:
-            notes.append(
-                f"{term.name} is tested beside {', '.join(above)}: its coefficient is the effect where the other "
-                "factors are at their reference level and the other numbers are 0"
-            )
+        if not above:
+            continue
+        over = averaged.get(term.name, ())
+        numbers = dict.fromkeys(v for t in above for v in t.variables if v not in (*t.factors, *term.variables))
+        where = [f"averaged over the levels of {', '.join(over)}, each counting the same"] if over else []
+        where += [f"where {', '.join(numbers)} is 0"] if numbers else []
+        beside = ", ".join(t.name for t in above)
+        notes.append(f"{term.name} is tested beside {beside}: its effect is that {' and '.join(where)} (type III)")

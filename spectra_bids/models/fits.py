@@ -8,14 +8,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from spectra_bids.errors import DesignError
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
 from spectra_bids.models.lmm import CHUNK_BYTES, LmmFit, Test, fit_lmm
+from spectra_bids.models.random import Structure
+from spectra_bids.models.results import Estimation
 
 if TYPE_CHECKING:
     import pandas as pd
 
 F = NDArray[np.float64]
+
+#: Columns of all random factors but the largest: one dense system of this size is solved per cell and step.
+MAX_DENSE = 600
 
 
 def fit_cells(
@@ -24,6 +30,10 @@ def fit_cells(
     contrasts: Sequence[Contrast],
     min_subjects: int | None = None,
     chunk_bytes: float = CHUNK_BYTES,
+    *,
+    estimation: Estimation = "reml",
+    weights: F | None = None,
+    offset: F | None = None,
 ) -> pd.DataFrame:
     """Fit the design to every cell and test every contrast.
 
@@ -37,6 +47,9 @@ def fit_cells(
         Fewest subjects of a cell; default max(10, p + 5).
     chunk_bytes : float
         Bound on the memory of the cells that are fitted together.
+    estimation : {"reml", "ml"}
+    weights, offset : (n,) float, optional
+        As in `fit_lmm`.
 
     Returns
     -------
@@ -44,20 +57,70 @@ def fit_cells(
         Columns `contrast`, `cell` (0..C-1) and those of a fit, as in columns.FITS_1D from `n` on.
 
     """
-    fit = fit_lmm(
+    fit = fit_design(
+        values, design, contrasts, min_subjects, chunk_bytes, estimation=estimation, weights=weights, offset=offset
+    )
+    return fits_table(fit, contrasts)
+
+
+def fit_design(
+    values: F,
+    design: Design,
+    contrasts: Sequence[Contrast],
+    min_subjects: int | None = None,
+    chunk_bytes: float = CHUNK_BYTES,
+    *,
+    estimation: Estimation = "reml",
+    weights: F | None = None,
+    offset: F | None = None,
+) -> LmmFit:
+    """The fits themselves; parameters as `fit_cells`.
+
+    Raises
+    ------
+    DesignError
+        If the random part is too large for this engine.
+
+    """
+    require_batched(design)
+    return fit_lmm(
         values,
         design.X,
-        design.groups,
-        [contrast.weights for contrast in contrasts],
+        contrasts=[contrast.weights for contrast in contrasts],
+        random=design.random,
+        estimation=estimation,
+        weights=weights,
+        offset=offset,
         subjects=design.subjects,
         factors=[f.codes for f in design.factors if f.name in tested_factors(design, contrasts)],
         min_subjects=min_subjects,
         chunk_bytes=chunk_bytes,
     )
+
+
+def fits_table(fit: LmmFit, contrasts: Sequence[Contrast]) -> pd.DataFrame:
+    """Rows of the fits table, contrast by contrast, as `fit_cells` returns them."""
     import pandas as pd
 
     parts = [_rows(contrast, test, fit) for contrast, test in zip(contrasts, fit.tests, strict=True)]
     return pd.concat(parts, ignore_index=True)
+
+
+def require_batched(design: Design) -> None:
+    """DesignError where all random factors but the largest have more columns than the dense stage takes."""
+    if not design.random:
+        return
+    structure = Structure(design.random)
+    if structure.n_dense <= MAX_DENSE:
+        return
+    names = {part.group: len(part.levels) for part in design.random}
+    listed = ", ".join(f"{name} ({count} levels)" for name, count in names.items())
+    small = sorted(names, key=lambda name: -names[name])[1]
+    raise DesignError(
+        f"the random part of '{design.formula.text}' is too large for the batched engine: beside its largest factor it "
+        f"has {structure.n_dense} random effects, at most {MAX_DENSE} are taken. There are: {listed}",
+        f"Leave (...|{small}) out, or use --engine pymer4, which fits cell by cell.",
+    )
 
 
 def tested_factors(design: Design, contrasts: Sequence[Contrast]) -> set[str]:

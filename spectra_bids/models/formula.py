@@ -36,13 +36,16 @@ class RandomTerm:
     """One random term; a nested `(1|a/b)` is already two of them, `(1|a)` and `(1|a:b)`.
 
     `text` is the term as the user wrote it, `expression` its left side ("1", "1 + age"), `factor` the grouping
-    factor ("site", "site:subject"), `correlated` is False after `||`.
+    factor ("site", "site:subject"), `correlated` is False after `||`. `variables` are the columns of the left side,
+    `factor_variables` those of them that stand in `C()`.
     """
 
     text: str
     expression: str
     factor: str
     correlated: bool = True
+    variables: tuple[str, ...] = ()
+    factor_variables: tuple[str, ...] = ()
 
     @property
     def intercept_only(self) -> bool:
@@ -53,6 +56,11 @@ class RandomTerm:
     def columns(self) -> tuple[str, ...]:
         """Columns that make the grouping factor."""
         return tuple(part.strip("`") for part in _split(self.factor, ":"))
+
+    @property
+    def python(self) -> str:
+        """The left side in formulaic's spelling."""
+        return _r_to_python(self.expression)
 
 
 @dataclass(frozen=True)
@@ -72,29 +80,10 @@ class ModelFormula:
     factor_columns: tuple[str, ...] = ()
 
     @property
-    def random_intercept(self) -> RandomTerm | None:
-        """The one random intercept that the batched engine fits; None without random terms.
-
-        Raises
-        ------
-        DesignError
-            If the formula has slopes, or several random terms.
-
-        """
-        advice = "Write one random intercept, for example (1|site), or none."
-        for term in self.random:
-            if not term.intercept_only:
-                raise DesignError(
-                    f"the batched engine takes one random intercept (1|factor). '{self.text}' has the random term "
-                    f"{term.text}, which has slopes",
-                    advice,
-                )
-        if len(self.random) > 1:
-            listed = " and ".join(f"(1|{term.factor})" for term in self.random)
-            raise DesignError(
-                f"the batched engine takes one random intercept. '{self.text}' has {len(self.random)}: {listed}", advice
-            )
-        return self.random[0] if self.random else None
+    def all_columns(self) -> tuple[str, ...]:
+        """Columns of the fixed part, the random terms' left sides, the grouping factors."""
+        random = [name for term in self.random for name in (*term.variables, *term.columns)]
+        return tuple(dict.fromkeys((*self.columns, *random)))
 
 
 def parse_formula(text: str) -> ModelFormula:
@@ -221,7 +210,8 @@ def _random_terms(inside: str, bars: list[int], text: str) -> list[RandomTerm]:
             _hint(),
         )
     factors = accumulate((":".join(parts) for parts in names), "{}:{}".format)
-    return [RandomTerm(f"({inside.strip()})", expression, factor, correlated) for factor in factors]
+    variables = _checked_columns(_r_to_python(expression), text)
+    return [RandomTerm(f"({inside.strip()})", expression, factor, correlated, *variables) for factor in factors]
 
 
 def _r_to_python(fixed: str) -> str:
@@ -236,7 +226,7 @@ def _r_to_python(fixed: str) -> str:
 
 
 def _checked_columns(fixed: str, text: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Columns the fixed part uses, and those inside C(); DesignError for anything that is not allowed."""
+    """Columns a right side uses, and those inside C(); DesignError for anything that is not allowed."""
     from formulaic import Formula, SimpleFormula
     from formulaic.errors import FormulaicError
     from formulaic.utils.code import sanitize_variable_names

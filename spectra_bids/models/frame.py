@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.errors import DesignError
+from spectra_bids.errors import DesignError, listed, shown
 from spectra_bids.models.formula import EXAMPLE, ModelFormula, formula_environment
 
 if TYPE_CHECKING:
@@ -31,10 +31,11 @@ def require_columns(formula: ModelFormula, table: pd.DataFrame, names: Iterable[
         close = difflib.get_close_matches(name, there, n=1)
         raise DesignError(
             f"a formula must name columns of the participants table. Got '{name}' in '{formula.text}'; "
-            f"there are: {', '.join(there)}",
-            f"Did you mean '{close[0]}'?" if close else f"Example: --formula '{EXAMPLE}'",
+            f"there are: {listed(there)}",
+            f"Did you mean '{shown(close[0])}'?" if close else f"Example: --formula '{EXAMPLE}'",
         )
-    hidden = [name for name in formula.columns if name in formula_environment() and f"{name}(" in formula.fixed]
+    sides = " ".join([formula.fixed, *(term.python for term in formula.random)])
+    hidden = [name for name in formula.all_columns if name in formula_environment() and f"{name}(" in sides]
     if hidden:
         raise DesignError(
             f"column '{hidden[0]}' has the name of the function {hidden[0]}() that '{formula.text}' calls",
@@ -78,23 +79,25 @@ def require_rows(
     )
 
 
-def model_frame(table: pd.DataFrame, formula: ModelFormula, notes: list[str]) -> pd.DataFrame:
-    """The fixed part's columns, each as float64 or as a Categorical of text without unused levels."""
+def model_frame(
+    table: pd.DataFrame, formula: ModelFormula, notes: list[str], names: Iterable[str], as_factors: Iterable[str]
+) -> pd.DataFrame:
+    """Some columns, each as float64 or (text, and those of `as_factors`) as a Categorical without unused levels."""
     import pandas as pd
 
     frame = pd.DataFrame(index=pd.RangeIndex(len(table)))
-    for name in formula.columns:
+    for name in names:
         values = table[name]
         if pd.api.types.is_numeric_dtype(values.dtype) and not pd.api.types.is_bool_dtype(values.dtype):
             numbers = values.to_numpy(dtype=np.float64)
-            frame[name] = as_factor(values, name, notes) if name in formula.factor_columns else numbers
+            frame[name] = as_factor(values, name, notes) if name in as_factors else numbers
         elif pd.api.types.is_datetime64_any_dtype(values.dtype):
             raise DesignError(f"column '{name}' holds dates", "Turn it into a number, for example days or years.")
         else:
             frame[name] = as_factor(values, name, notes)
         if isinstance(frame[name].dtype, pd.CategoricalDtype) and len(frame[name].cat.categories) < 2:
             raise DesignError(
-                f"a factor needs two levels or more. '{name}' has only '{frame[name].cat.categories[0]}' in the "
+                f"a factor needs two levels or more. '{name}' has only '{shown(frame[name].cat.categories[0])}' in the "
                 f"{len(table)} rows that are complete for '{formula.text}'",
                 f"Leave '{name}' out of the formula.",
             )
@@ -109,7 +112,7 @@ def as_factor(values: pd.Series[Any], name: str, notes: list[str]) -> pd.Categor
         levels = [level for level in values.cat.categories if (values == level).any()]
         unused = [str(level) for level in values.cat.categories if level not in levels]
         if unused:
-            notes.append(f"no row has {name} = {', '.join(unused)}; the level is left out")
+            notes.append(f"no row has {name} = {listed(unused)}; the level is left out")
     elif pd.api.types.is_numeric_dtype(values.dtype):
         levels = sorted(values.unique())
     else:
@@ -117,9 +120,10 @@ def as_factor(values: pd.Series[Any], name: str, notes: list[str]) -> pd.Categor
         levels = sorted(values.unique())
         numbers = pd.to_numeric(pd.Series(levels), errors="coerce")
         if 0.5 < numbers.notna().mean() < 1 and len(levels) > 5:
-            odd = ", ".join(f"'{level}'" for level, bad in zip(levels, numbers.isna(), strict=True) if bad)
+            odd = [f"'{shown(level)}'" for level, bad in zip(levels, numbers.isna(), strict=True) if bad]
             raise DesignError(
-                f"column '{name}' is meant as numbers, but holds {odd}", "Correct the values, or write n/a."
+                f"column '{name}' is meant as numbers, but holds {', '.join(odd[:20])}",
+                "Correct the values, or write n/a.",
             )
     text = {level: _level_text(level) for level in levels}
     return pd.Categorical([text[value] for value in values], categories=list(text.values()))

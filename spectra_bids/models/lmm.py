@@ -1,61 +1,30 @@
-"""Linear mixed models of thousands of cells at once: y = Xβ + Zb + e with one random intercept, REML, Satterthwaite.
+"""Linear mixed models of thousands of cells at once: y = Xβ + Zb + e, REML or ML, Satterthwaite.
 
-The numbers are lmerTest's (Kuznetsova 2017): estimates and standard errors at the REML optimum, degrees of freedom by
-Satterthwaite from the Hessian of the REML deviance in (θ, σ), θ = σ_b / σ; F tests as contestMD. Without a random
-factor: ordinary least squares with exact t and F. `reml` holds the criterion; here are scaling, bookkeeping of cells,
-and inference.
+The numbers are lmerTest's (Kuznetsova 2017): estimates and standard errors at the optimum, degrees of freedom by
+Satterthwaite from the Hessian of the deviance in (θ, σ); F tests as contestMD. One random intercept has a criterion of
+its own, `reml`; any other random part goes to `mixed`. Without a random part: ordinary least squares with exact t and
+F. Here are scaling, the way each cell takes, and the results' assembly.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
-from scipy import special
 
 from spectra_bids.models.cells import Cells
-from spectra_bids.models.reml import Criterion, F, I, OwnPattern, SharedPattern, State, solve
-from spectra_bids.models.satterthwaite import test_contrast, variance_of_parameters
+from spectra_bids.models.mixed import fit_general
+from spectra_bids.models.random import F, I, RandomPart, Structure
+from spectra_bids.models.reml import Criterion, OwnPattern, SharedPattern, State, solve
+from spectra_bids.models.results import Collected, Estimation, LmmFit, Test
+from spectra_bids.models.satterthwaite import of_intercept
+
+__all__ = ["CHUNK_BYTES", "LmmFit", "Test", "fit_lmm"]
 
 _SINGULAR = 1e-4  # θ below which lme4 calls a fit singular
 _RANK = 1e-9  # smallest eigenvalue of a cell's X'X, with X orthonormal over all rows
 #: Default bound on the memory of one chunk of cells.
 CHUNK_BYTES = 64e6
-
-
-@dataclass(frozen=True, eq=False)
-class Test:
-    """One contrast over all cells; every array is (C,). `estimate`, `se`, `ci_low`, `ci_high` are NaN for F."""
-
-    statistic: str
-    estimate: F
-    se: F
-    df_num: F
-    df: F
-    value: F
-    p: F
-    ci_low: F
-    ci_high: F
-
-
-@dataclass(frozen=True, eq=False)
-class LmmFit:
-    """Fits of C cells.
-
-    coefficients (C, p); sd_residual, sd_random, sd_values (C,) in the units of y (sd_values: of the raw values);
-    n, n_levels (C,) rows and levels in the fit; status (C,) as columns.FIT_STATUSES; tests: one per contrast.
-    """
-
-    coefficients: F
-    sd_residual: F
-    sd_random: F
-    sd_values: F
-    n: I
-    n_levels: I
-    status: NDArray[np.str_]
-    tests: tuple[Test, ...]
 
 
 def fit_lmm(
@@ -64,6 +33,10 @@ def fit_lmm(
     groups: I | None = None,
     contrasts: Sequence[F] | None = None,
     *,
+    random: Sequence[RandomPart] = (),
+    estimation: Estimation = "reml",
+    weights: F | None = None,
+    offset: F | None = None,
     subjects: I | None = None,
     factors: Sequence[I] = (),
     min_subjects: int | None = None,
@@ -78,9 +51,17 @@ def fit_lmm(
     x : (n, p) float
         Fixed effects, of full column rank.
     groups : (n,) int, optional
-        Codes of the random factor's levels; None = no random factor.
+        Codes of the levels of one random intercept; short for `random=[RandomPart(groups)]`.
     contrasts : sequence of (p,) or (k, p) float, optional
         What to test: t for one row, F for several. Default: every coefficient.
+    random : sequence of RandomPart
+        The random terms; none = ordinary least squares.
+    estimation : {"reml", "ml"}
+        ML is for comparing fixed parts (`lrt`); its variances are biased downwards.
+    weights : (n,) float, optional
+        Prior weights > 0: the residual variance of a row is σ² / weight, as in lme4.
+    offset : (n,) float, optional
+        Known part of the values, subtracted.
     subjects : (n,) int, optional
         Subject codes, for counting people where rows are sessions. Default: every row is one.
     factors : sequence of (n,) int
@@ -97,7 +78,7 @@ def fit_lmm(
     Raises
     ------
     ValueError
-        If shapes disagree, x is rank-deficient or holds NaN.
+        If shapes disagree, x is rank-deficient or holds NaN, weights are not positive.
 
     Examples
     --------
@@ -113,22 +94,89 @@ def fit_lmm(
 
     """
     y, x = np.asarray(y, np.float64), np.asarray(x, np.float64)
-    if y.ndim != 2 or x.ndim != 2 or len(x) != len(y):
-        raise ValueError(f"y must be (n, C) and x (n, p) with the same n. Got {y.shape} and {x.shape}")
-    if not np.isfinite(x).all():
-        raise ValueError("x must be finite: drop rows with missing covariates first")
-    q, r = np.linalg.qr(x)
+    parts = _require(y, x, groups, random, estimation, weights, offset)
+    root = None if weights is None else np.sqrt(np.asarray(weights, np.float64))
+    q, r = np.linalg.qr(x if root is None else x * root[:, None])
     if np.abs(np.diag(r)).min() < 1e-10 * np.abs(np.diag(r)).max():
         raise ValueError("x is rank-deficient: some columns are linear combinations of others")
     rows = [np.atleast_2d(c) for c in (np.eye(x.shape[1]) if contrasts is None else contrasts)]
     basis = [np.linalg.solve(r.T, c.T).T for c in rows]  # L β = (L R⁻¹) γ with X = QR
-    ones = q.sum(axis=0)
-    centre = bool(np.abs(q @ ones - 1).max() < 1e-8)  # values may be centred where X holds an intercept
-    cells = Cells(y, x.shape[1], groups, subjects, factors, min_subjects, centre)
-    out = _Collected(y.shape[1], basis, ones)
-    for criterion, index in _batches(cells, q, chunk_bytes):
-        _fit_batch(criterion, index, cells, out)
-    return out.finish(cells, np.linalg.inv(r))
+    unit = np.ones(len(y)) if root is None else root
+    ones = q.T @ unit
+    centre = bool(np.abs(q @ ones - unit).max() < 1e-8)  # values may be centred where X holds an intercept
+    structure = Structure(parts) if parts else None
+    leaf = None if structure is None else structure.factors[0].codes
+    values = y if offset is None else y - np.asarray(offset, np.float64)[:, None]
+    cells = Cells(values, x.shape[1], leaf, subjects, factors, min_subjects, centre, root)
+    out = Collected(y.shape[1], basis, ones, structure.m if structure else 0)
+    if structure is None or (len(parts) == 1 and parts[0].is_intercept and root is None and estimation == "reml"):
+        for criterion, index in _batches(cells, q, chunk_bytes):
+            _fit_batch(criterion, index, cells, out)
+    else:
+        fit_general(structure, cells, q, root, estimation == "reml", out, chunk_bytes)
+    return _finish(out, cells, r, parts, structure, estimation, root)
+
+
+def _require(
+    y: F, x: F, groups: I | None, random: Sequence[RandomPart], estimation: str, weights: F | None, offset: F | None
+) -> tuple[RandomPart, ...]:
+    """The random parts; ValueError for what cannot be fitted."""
+    if y.ndim != 2 or x.ndim != 2 or len(x) != len(y):
+        raise ValueError(f"y must be (n, C) and x (n, p) with the same n. Got {y.shape} and {x.shape}")
+    if not np.isfinite(x).all():
+        raise ValueError("x must be finite: drop rows with missing covariates first")
+    if groups is not None and len(random):
+        raise ValueError("give groups (one random intercept) or random, not both")
+    if estimation not in ("reml", "ml"):
+        raise ValueError(f"estimation is 'reml' or 'ml'. Got {estimation!r}")
+    for name, given in (("weights", weights), ("offset", offset)):
+        if given is not None and (np.shape(given) != (len(y),) or not np.isfinite(given).all()):
+            raise ValueError(f"{name} must be {len(y)} finite numbers, one per row. Got {np.shape(given)}")
+    if weights is not None and np.min(weights) <= 0:
+        raise ValueError(f"weights must be positive. Got {np.min(weights)}")
+    parts = tuple(random) if groups is None else (RandomPart(np.asarray(groups)),)
+    for part in parts:
+        if len(part.codes) != len(y) or len(part.columns) != len(y) or not np.isfinite(part.columns).all():
+            raise ValueError(f"random part '{part.group}' must have {len(y)} rows of finite numbers, as y")
+    return parts
+
+
+def _finish(
+    out: Collected, cells: Cells, r: F, parts: tuple[RandomPart, ...], structure: Structure | None,
+    estimation: Estimation, root: F | None,
+) -> LmmFit:  # fmt: skip
+    """Back to the units of y."""
+    sd, sigma2 = cells.sd, out.sigma**2
+    fitted = np.isin(cells.status, ["ok", "singular"])
+    mean_variance = np.where(fitted, 0.0, np.nan)
+    covariances = []
+    for i, part in enumerate(parts):
+        assert structure is not None
+        psi = structure.covariances(out.theta, i)
+        mean_square = part.columns.T @ part.columns / len(part.codes)
+        mean_variance = mean_variance + np.einsum("cij,ij->c", psi, mean_square)
+        covariances.append(psi * (sigma2 * sd**2)[:, None, None])
+    df, constant = cells.n.astype(np.float64), np.zeros(len(sd))
+    if estimation == "reml":
+        df, constant = df - len(r), constant + 2 * np.log(np.abs(np.diag(r))).sum()
+    if root is not None:
+        every = np.full(len(sd), 2 * np.log(root).sum())
+        constant -= every if cells.observed is None else 2 * np.log(root) @ cells.observed
+    return LmmFit(
+        coefficients=np.linalg.solve(r, out.gamma.T).T * sd[:, None],
+        sd_residual=out.sigma * sd,
+        sd_random=np.sqrt(mean_variance) * out.sigma * sd if parts else mean_variance,
+        sd_values=sd,
+        n=cells.n,
+        n_levels=cells.n_levels,
+        status=cells.status,
+        tests=out.finished_tests(sd),
+        deviance=out.deviance(cells, df, constant),
+        estimation=estimation,
+        random=parts,
+        covariances=tuple(covariances),
+        theta=out.theta,
+    )
 
 
 def _batches(cells: Cells, q: F, chunk_bytes: float) -> Iterator[tuple[Criterion, I]]:
@@ -181,6 +229,10 @@ class _Rotated:
         back = np.linalg.inv(self.r)
         return State(back @ own.inverse @ back.T, self.r.T @ own.slope @ self.r, own.coefficients @ back.T)
 
+    def logdet(self, lam: F) -> F:
+        """Log det V + log det X'V⁻¹X, X in the common basis."""
+        return np.asarray(self.inner.logdet(lam) + 2 * np.log(np.abs(np.diag(self.r))).sum())
+
 
 def _split(index: I, bytes_per_cell: float, chunk_bytes: float) -> list[I]:
     if len(index) == 0:
@@ -189,67 +241,17 @@ def _split(index: I, bytes_per_cell: float, chunk_bytes: float) -> list[I]:
     return np.array_split(index, -(-len(index) // size))
 
 
-class _Collected:
-    """Results of all cells in standardised units and the orthonormal basis, filled batch by batch."""
-
-    def __init__(self, n_cells: int, basis: list[F], ones: F) -> None:
-        self.basis, self.ones = basis, ones
-        self.gamma = np.full((n_cells, basis[0].shape[1]), np.nan)
-        self.sigma, self.theta = np.full(n_cells, np.nan), np.full(n_cells, np.nan)
-        self.tests = [{k: np.full(n_cells, np.nan) for k in ("estimate", "se", "df_num", "df", "value")} for _ in basis]
-
-    def finish(self, cells: Cells, r_inverse: F) -> LmmFit:
-        """Back to the units of y and to p values."""
-        sd = cells.sd
-        tests = []
-        for rows, found in zip(self.basis, self.tests, strict=True):
-            df, value = found["df"], found["value"]
-            if len(rows) == 1:
-                p = 2 * special.stdtr(df, -np.abs(value))
-                reach = special.stdtrit(df, 0.975) * found["se"]
-            else:
-                p = special.fdtrc(found["df_num"], df, value)
-                reach = np.full(len(df), np.nan)
-            estimate, se = found["estimate"] * sd, found["se"] * sd
-            tests.append(
-                Test("t" if len(rows) == 1 else "F", estimate, se, found["df_num"], df, value, p,
-                     (found["estimate"] - reach) * sd, (found["estimate"] + reach) * sd)
-            )  # fmt: skip
-        fitted = np.isin(cells.status, ["ok", "singular"])
-        return LmmFit(
-            coefficients=self.gamma @ r_inverse.T * sd[:, None],
-            sd_residual=self.sigma * sd,
-            sd_random=self.theta * self.sigma * sd if cells.groups is not None else np.where(fitted, 0.0, np.nan),
-            sd_values=sd,
-            n=cells.n,
-            n_levels=cells.n_levels,
-            status=cells.status,
-            tests=tuple(tests),
-        )
-
-
-def _fit_batch(criterion: Criterion, index: I, cells: Cells, out: _Collected) -> None:
+def _fit_batch(criterion: Criterion, index: I, cells: Cells, out: Collected) -> None:
     """Fit, test and store one batch of cells."""
     if cells.groups is None:
         lam, good = np.zeros(len(index)), np.ones(len(index), dtype=bool)
     else:
         lam, good = solve(criterion)
     terms = criterion.terms(lam, np.arange(len(index)))
-    state = criterion.state(lam)
-    # what centring took away: y / sd = (y - mean) / sd + (mean / sd) 1, and 1 = Q Q'1
-    state.coefficients[...] += cells.shift[index, None] * out.ones
     sigma2 = terms.rss / criterion.df
     good &= sigma2 > 1e-20
+    fit = of_intercept(criterion.state(lam), terms, lam, sigma2, criterion.df)
     theta = np.sqrt(lam)
-    status = np.where(
-        good, np.where((theta < _SINGULAR) & (cells.groups is not None), "singular", "ok"), "not_converged"
-    )
-    cells.status[index] = status
-    out.gamma[index] = np.where(good[:, None], state.coefficients, np.nan)
-    out.sigma[index] = np.where(good, np.sqrt(sigma2), np.nan)
-    out.theta[index] = np.where(good, theta, np.nan)
-    variance = variance_of_parameters(terms, lam, sigma2, criterion.df)
-    for rows, found in zip(out.basis, out.tests, strict=True):
-        result = test_contrast(rows, state, theta, sigma2, variance)
-        for key, value in result.items():
-            found[key][index] = np.where(good, value, np.nan)
+    singular = (theta < _SINGULAR) & (cells.groups is not None)
+    kept = theta[:, None] if cells.groups is not None else np.empty((len(index), 0))
+    out.store(index, cells, fit, kept, criterion.logdet(lam), good, singular)

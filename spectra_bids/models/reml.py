@@ -69,6 +69,9 @@ class Criterion(Protocol):
     def state(self, lam: F) -> State:
         """What inference needs, for all cells."""
 
+    def logdet(self, lam: F) -> F:
+        """Log det V + log det X'V⁻¹X of all cells, X as given."""
+
 
 class SharedPattern:
     """Cells that are observed on the same rows.
@@ -120,6 +123,10 @@ class SharedPattern:
         rss1 = -part.sum(axis=1)
         rss2 = 2 * np.einsum("ij,ij->i", part, q)
         return Terms(rss, rss1, rss2, q.sum(axis=1), -np.einsum("ij,ij->i", q, q))
+
+    def logdet(self, lam: F) -> F:
+        """Log det V + log det Q'V⁻¹Q of all cells."""
+        return np.asarray(np.log1p(lam[:, None] * self.xi).sum(axis=1))
 
     def state(self, lam: F) -> State:
         """What inference needs, for all cells."""
@@ -228,6 +235,12 @@ class OwnPattern:
         logdet1 = np.einsum("cii->c", turn) + (n_g * one).sum(axis=1)
         logdet2 = np.einsum("cij,cji->c", inverse, m2[:, :p, :p]) - np.einsum("cij,cji->c", turn, turn)
         return Terms(rss, rss1, rss2, logdet1, logdet2 - ((n_g * one) ** 2).sum(axis=1))
+
+    def logdet(self, lam: F) -> F:
+        """Log det V + log det X'V⁻¹X of all cells."""
+        w = lam[:, None] / (1.0 + lam[:, None] * self.n_g)
+        a = self._full(self.m0 - (w[:, None] @ self.m)[:, 0])[:, : self.p, : self.p]
+        return np.asarray(np.linalg.slogdet(a)[1] + np.log1p(lam[:, None] * self.n_g).sum(axis=1))
 
     def state(self, lam: F) -> State:
         """What inference needs, for all cells."""

@@ -26,7 +26,7 @@ FIT_STATUSES = {
     "singular": "fitted; the variance of the random effect is estimated at 0 (p stays valid)",
     "not_converged": "the optimiser found no minimum; p is n/a",
     "too_few": "too few subjects, or fewer than 3 in a level of a tested factor; p is n/a",
-    "not_estimable": "missing values leave the design rank-deficient; p is n/a",
+    "not_estimable": "missing values leave the design rank-deficient, or as many random effects as rows; p is n/a",
     "constant": "all values are equal; p is n/a",
 }
 
@@ -115,13 +115,17 @@ _CELL = (
 )
 _FIT = (
     Column("n", "Rows (sessions) in the fit"),
-    Column("n_levels", "Levels of the random factor in the fit; 0 without one"),
-    Column("statistic", "Kind of test", levels=(("t", "one coefficient or contrast"), ("F", "several at once"))),
+    Column("n_levels", "Levels in the fit of the random factor that has most; 0 without one"),
+    Column(
+        "statistic",
+        "Kind of test",
+        levels=(("t", "one coefficient or contrast"), ("F", "several at once"), ("chi2", "likelihood ratio")),
+    ),
     Column("estimate", "Estimate in the scalar's own units; n/a for F", "units of the scalar"),
     Column("se", "Standard error of the estimate", "units of the scalar"),
     Column("df_num", "Numerator degrees of freedom; 1 for t"),
     Column("df", "Satterthwaite degrees of freedom; n - p without a random factor"),
-    Column("value", "The statistic: t or F"),
+    Column("value", "The statistic: t, F or chi-square"),
     Column("p", "Two-sided p value, uncorrected"),
     Column("ci_low", "Lower end of the 95 % confidence interval, estimate - t(.975, df) se", "units of the scalar"),
     Column("ci_high", "Upper end of the 95 % confidence interval", "units of the scalar"),
@@ -134,9 +138,14 @@ _FIT = (
             ("cohen_d", "estimate / sqrt(random + residual variance), for a difference between levels"),
             ("partial_r", "t / sqrt(t^2 + df), for a numeric covariate"),
             ("partial_eta2", "F df_num / (F df_num + df), for several degrees of freedom"),
+            ("none", "a likelihood-ratio test has none"),
         ),
     ),
-    Column("sd_random", "Standard deviation of the random intercepts", "units of the scalar"),
+    Column(
+        "sd_random",
+        "Root of the mean over rows of the variance that the random part adds; of intercepts, their SD",
+        "units of the scalar",
+    ),
     Column("sd_residual", "Standard deviation of the residuals", "units of the scalar"),
     _FIT_STATUS,
 )
@@ -145,23 +154,61 @@ _FIT = (
 FITS_1D = (*_CELL, *_FIT)
 FITS_2D = (*_CELL[:4], _R, _CELL[4], _R_MM, *_CELL[5:], *_FIT)
 
+_COMPONENT = (
+    Column("group", "Random factor, or Residual"),
+    Column("term", "Column of the random part; two joined by ':' for a correlation; empty for an icc"),
+    Column(
+        "kind",
+        "What the value is",
+        levels=(
+            ("sd", "standard deviation, in the scalar's units"),
+            ("cor", "correlation of two effects"),
+            ("icc", "share of the variance, averaged over rows"),
+            ("skewness", "of the residuals"),
+            ("kurtosis", "excess kurtosis of the residuals"),
+            ("p_normal", "p of the residuals' normality by skewness and kurtosis (Jarque-Bera)"),
+        ),
+    ),
+    Column("value", "The value; n/a where the cell was not fitted"),
+)
+_PLACE = (_BUNDLE, Column("scalar", "Scalar map, <model>_<param>"), _S)
+#: Map step, variance components of every cell.
+COMPONENTS_1D = (*_PLACE, *_COMPONENT)
+COMPONENTS_2D = (*_PLACE, _R, *_COMPONENT)
+
 #: Reduce step: what multiple testing adds to a row of FITS.
 DECISIONS = (
     Column("block", "Block of the hypothesis: the bundle, unless said otherwise"),
-    Column("q_cell", "Benjamini-Hochberg adjusted p within the block"),
-    Column("q", "Adjusted p that is compared with the cell level; hfdr: q_cell m/R, n/a outside selected blocks"),
+    Column("q_cell", "Benjamini-Hochberg adjusted p within the block (perm: p by permutation, uncorrected)"),
+    Column(
+        "q", "What is compared with the cell level; hfdr: q_cell m/R, n/a outside selected blocks; perm: family-wise p"
+    ),
     Column("block_selected", "The block was selected at the block level (fdr: n/a)"),
     Column("rejected", "The hypothesis of no effect in this cell is rejected at the first cell level"),
+    Column(
+        "threshold",
+        "Largest p with which the cell was rejected, or would first have been; n/a for perm and with alpha_scalar",
+    ),
+    Column(
+        "mde",
+        "Minimum detectable effect: the smallest that a t test at the threshold finds with 80 % power; n/a for F",
+        "units of the scalar",
+    ),
+    Column("mde_std", "Minimum detectable effect in standard deviations of the cell's values"),
 )
 
 BLOCKS = (
     Column("scalar", "Scalar map"),
     Column("contrast", "What is tested"),
-    Column("block", "Block, a bundle"),
+    Column("block", "Block of hypotheses: a bundle, a resel of one, or a block of the user's own"),
+    Column("bundle", "Bundle that the block lies in; several if it spans bundles"),
     Column("n_cells", "Cells of the block"),
     Column("n_valid", "Cells with a p value: those in the family"),
-    Column("p_block", "Simes combination of the block's p values"),
-    Column("q_block", "Benjamini-Hochberg adjusted p_block over the family's blocks"),
+    Column(
+        "p_block",
+        "Combination of the block's p values, by Simes unless --combination says otherwise; perm: their smallest q",
+    ),
+    Column("q_block", "Adjusted p_block over the family's blocks, to be compared with alpha_block (perm: p_block)"),
     Column("selected", "q_block <= alpha_block"),
     Column("n_rejected", "Rejected cells at the first cell level"),
 )
@@ -169,11 +216,14 @@ BLOCKS = (
 SUMMARY = (
     Column("scalar", "Scalar map"),
     Column("contrast", "What is tested"),
-    Column("mode", "Procedure: hfdr, fdr"),
+    Column("mode", "Procedure, with the combination or statistic where it is not the usual one"),
     Column("n_blocks", "Blocks with at least one valid cell, m"),
     Column("n_selected", "Selected blocks, R"),
     Column("n_cells", "Cells of the family"),
     Column("n_valid", "Cells with a p value"),
+    Column("p_scalar", "With a level over scalars: combination of the scalar's block p values; else n/a"),
+    Column("q_scalar", "Adjusted p_scalar, to be compared with alpha_scalar"),
+    Column("scalar_selected", "Whether the scalar was selected; n/a without a level over scalars"),
     Column("alpha_block", "Level over blocks"),
     Column("alpha_cell", "Level over cells within selected blocks (fdr: over all cells)"),
     Column("n_rejected", "Rejected cells at this cell level"),
@@ -200,6 +250,89 @@ CLUSTERS = (
     Column("q_peak", "Its q"),
     Column("value_peak", "Its statistic"),
     Column("estimate_peak", "Its estimate; n/a for F", "units of the scalar"),
+)
+
+#: Sessions and sites by the size of their residuals.
+OUTLIERS = (
+    Column("scalar", "Scalar map"),
+    Column("kind", "What the row is: session, or the column whose level it is"),
+    Column("label", "Subject and session, or the level"),
+    Column("n_bundles", "Bundles with residuals"),
+    Column("size", "Root mean square over cells of the residuals in standard deviations of the cell; 1 is usual"),
+    Column("robust_z", "Distance from the median of all rows of its kind, in 1.4826 median absolute deviations"),
+    Column("flagged", "robust_z >= 3.5"),
+    Column("worst_bundle", "Bundle with the largest residuals"),
+    Column("worst_size", "Their size"),
+)
+
+#: Realised error rates with the tested label shuffled.
+CALIBRATION = (
+    Column("scalar", "Scalar map"),
+    Column("contrast", "What is tested"),
+    Column("n_shuffles", "Shuffles of the tested label; every hypothesis is then true"),
+    Column("exchanged", "Who was exchanged with whom"),
+    Column("rate_p05", "Share of cells with p <= .05 before any correction; .05 is right"),
+    Column("rate_p05_se", "Its Monte-Carlo standard error over shuffles"),
+    Column("alpha_block", "Level over blocks; n/a for fdr"),
+    Column("rate_any_block", "Share of shuffles with a selected block: the realised false discovery rate over blocks"),
+    Column("rate_any_block_se", "Its Monte-Carlo standard error"),
+    Column("alpha_cell", "First level over cells (fdr: over all cells)"),
+    Column("rate_any_cell", "Share of shuffles with a rejected cell (fdr: the realised false discovery rate)"),
+    Column("rate_any_cell_se", "Its Monte-Carlo standard error"),
+    Column("rate_cell", "Mean over shuffles of the average over selected blocks of the cells' false discovery rate"),
+    Column("rate_cell_se", "Its Monte-Carlo standard error"),
+)
+
+#: What is left of the results when the data or the rules are a little different.
+SENSITIVITY = (
+    Column("scalar", "Scalar map"),
+    Column("contrast", "What is tested"),
+    Column("variant", "What is different: a level of a factor is left out, or more subjects are asked of a cell"),
+    Column("n", "Rows (sessions) in the design"),
+    Column("n_valid", "Cells with a p value"),
+    Column("n_selected", "Selected blocks"),
+    Column("n_rejected", "Rejected cells at the first cell level"),
+    Column("n_kept", "Cells rejected in the main analysis that still are"),
+    Column("n_lost", "Cells rejected in the main analysis that are not any more"),
+    Column("n_gained", "Rejected cells that were not in the main analysis"),
+    Column("estimate_ratio", "Median over the main analysis's rejected cells of estimate / main estimate; n/a for F"),
+    Column("n_sign_changes", "Of these cells, those with an estimate of the other sign"),
+    Column("note", "Why a variant could not be fitted; else n/a"),
+)
+
+#: A sample of cells fitted by both engines; `_r` is R's lmerTest.
+SELFTEST = (
+    Column("profile", "Kind of profile", levels=(("1D", "along the tract"), ("2D", "along and across"))),
+    _BUNDLE,
+    Column("scalar", "Scalar map, <model>_<param>"),
+    Column("contrast", "What is tested: a term of the formula, or a named contrast"),
+    _S,
+    _R,
+    Column(
+        "statistic",
+        "Kind of test",
+        levels=(("t", "one coefficient or contrast"), ("F", "several at once"), ("chi2", "likelihood ratio")),
+    ),
+    Column("n", "Rows (sessions) in the fit"),
+    *(
+        Column(name + end, what + said, units)
+        for name, what, units in (
+            ("estimate", "Estimate", "units of the scalar"),
+            ("se", "Standard error", "units of the scalar"),
+            ("df", "Satterthwaite degrees of freedom", ""),
+            ("value", "The statistic", ""),
+            ("p", "Two-sided p value", ""),
+            ("sd_random", "Standard deviation of the random part", "units of the scalar"),
+            ("sd_residual", "Standard deviation of the residuals", "units of the scalar"),
+            ("fit_status", "What became of the fit", ""),
+        )
+        for end, said in (("", " by the batched engine"), ("_r", " by lmerTest"))
+    ),
+    Column("d_estimate", "Difference of estimates in lmerTest's standard errors; for F, relative of the statistics"),
+    Column("d_se", "Relative difference of standard errors"),
+    Column("d_df", "Relative difference of degrees of freedom"),
+    Column("d_p", "Relative difference of p values"),
+    Column("d_sd", "Larger difference of the two standard deviations, relative to both together"),
 )
 
 

@@ -18,7 +18,13 @@ from spectra_bids.errors import UsageError
 Robust = Literal["linear", "spline", "none"]
 Radial = Literal["signed", "distance"]
 Registration = Literal["auto", "none", "xfm", "slr"]
-StatsMode = Literal["hfdr", "fdr"]
+StatsMode = Literal["hfdr", "hfdr_resel", "fdr", "perm"]
+Combination = Literal["simes", "acat", "bonferroni", "minp-galwey", "gates"]
+PermStatistic = Literal["max", "cluster", "tfce"]
+Engine = Literal["batched", "pymer4"]
+Ddf = Literal["satterthwaite", "kenward-roger"]
+Estimation = Literal["reml", "ml"]
+Interval = Literal["wald", "profile"]
 ProfileKind = Literal["1D", "2D", "both"]
 
 
@@ -105,11 +111,108 @@ class ParticipantSettings:
 
 
 @dataclass(frozen=True)
-class GroupSettings:
-    """Group level: the model, the family structure, how to run.
+class HarmonizeSettings:
+    """ComBat before the fit: column of the batch, columns whose effects are kept, `column=level` to fit on."""
 
-    `contrasts` are the texts or files given by --contrast; `alpha_cell` holds one or more levels, the first of them
-    confirmatory; `bundles` restricts the run to the map step of those bundles.
+    batch: str
+    covariates: tuple[str, ...] = ()
+    reference: str = ""
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How every cell is fitted and tested; a change of these needs new fits."""
+
+    engine: Engine = "batched"
+    ddf: Ddf = "satterthwaite"
+    estimation: Estimation = "reml"
+    interval: Interval = "wald"
+    weights: str = ""
+    offset: str = ""
+    null_formula: str = ""
+    min_subjects: int | None = None
+    harmonize: HarmonizeSettings | None = None
+
+    def __post_init__(self) -> None:
+        needs_r = {"--ddf kenward-roger": self.ddf != "satterthwaite", "--ci profile": self.interval != "wald"}
+        for flag, chosen in needs_r.items():
+            if chosen and self.engine != "pymer4":
+                raise UsageError(f"{flag} is computed by the R engine", f"Add --engine pymer4 to {flag}")
+        if self.ddf == "kenward-roger" and self.estimation == "ml":
+            raise UsageError("--ddf kenward-roger needs REML", "Leave out --estimation ml")
+
+    @property
+    def key(self) -> str:
+        """Everything here as text, for hashes."""
+        return json.dumps(asdict(self), sort_keys=True)
+
+
+@dataclass(frozen=True)
+class PermutationSettings:
+    """How rows are exchanged: within the levels of `within`, or all rows of a level of `whole` together."""
+
+    n: int = 5000
+    statistic: PermStatistic = "tfce"
+    within: str = ""
+    whole: str = ""
+    random_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 19 <= self.n <= 1_000_000:
+            raise UsageError(f"--n-permutations must be between 19 (p of .05) and 1000000. Got {self.n}")
+
+
+@dataclass(frozen=True)
+class DecisionSettings:
+    """How p values become decisions; a change of these needs no new fits, but of `permutation` in mode perm.
+
+    `alpha_cell` holds one or more levels, the first of them confirmatory.
+    """
+
+    mode: StatsMode = "hfdr"
+    alpha: float = 0.05
+    adaptive: bool = False
+    alpha_block: float = 0.05
+    alpha_cell: tuple[float, ...] = (0.05,)
+    combination: Combination = "simes"
+    block_file: Path | None = None
+    alpha_scalar: float | None = None
+    permutation: PermutationSettings = field(default_factory=PermutationSettings)
+
+    def __post_init__(self) -> None:
+        levels = (
+            ("--alpha", self.alpha),
+            ("--alpha-block", self.alpha_block),
+            *(("--alpha-cell", a) for a in self.alpha_cell),
+            *((("--alpha-scalar", self.alpha_scalar),) if self.alpha_scalar is not None else ()),
+        )
+        for flag, value in levels:
+            if not 0 < value < 1:
+                raise UsageError(f"{flag} is an error rate and must be between 0 and 1. Got {value:g}")
+        if self.block_file is not None and self.mode != "hfdr":
+            raise UsageError("--block names the blocks of --stats-mode hfdr", f"Got --stats-mode {self.mode}")
+        if self.adaptive and self.mode != "fdr":
+            raise UsageError("--adaptive belongs to --stats-mode fdr", f"Got --stats-mode {self.mode}")
+        if self.alpha_scalar is not None and not self.hierarchical:
+            raise UsageError("--alpha-scalar adds a level to a hierarchical mode: hfdr or hfdr_resel")
+
+    @property
+    def hierarchical(self) -> bool:
+        """Whether blocks are selected first."""
+        return self.mode in ("hfdr", "hfdr_resel")
+
+    @property
+    def levels(self) -> tuple[float, ...]:
+        """Levels at which cells are decided, the first confirmatory."""
+        return self.alpha_cell if self.hierarchical else (self.alpha,)
+
+
+@dataclass(frozen=True)
+class GroupSettings:
+    """Group level: the model, how it is fitted, the family structure, how to run.
+
+    `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n.
     """
 
     run: RunSettings
@@ -121,26 +224,18 @@ class GroupSettings:
     scalars: tuple[str, ...] = ("*",)
     bundles: tuple[str, ...] = ()
     profile: ProfileKind = "both"
-    stats_mode: StatsMode = "hfdr"
-    alpha: float = 0.05
-    adaptive: bool = False
-    alpha_block: float = 0.05
-    alpha_cell: tuple[float, ...] = (0.05,)
-    min_subjects: int | None = None
+    fitting: FitSettings = field(default_factory=FitSettings)
+    decision: DecisionSettings = field(default_factory=DecisionSettings)
     allow_partial: bool = False
+    calibrate: int = 0
+    sensitivity: bool = False
 
     def __post_init__(self) -> None:
         require_names(self.bundles)
-        levels = (
-            ("--alpha", self.alpha),
-            ("--alpha-block", self.alpha_block),
-            *(("--alpha-cell", a) for a in self.alpha_cell),
-        )
-        for flag, value in levels:
-            if not 0 < value < 1:
-                raise UsageError(f"{flag} is an error rate and must be between 0 and 1. Got {value:g}")
         if self.formula and self.model_file:
             raise UsageError("--formula and --model both name a model. Give one of them")
+        if self.calibrate and not 20 <= self.calibrate <= 100_000:
+            raise UsageError(f"--calibrate takes a number of shuffles between 20 and 100000. Got {self.calibrate}")
 
 
 def require_names(bundles: Iterable[str]) -> None:

@@ -17,7 +17,7 @@ from spectra_bids.cli.app import group_settings, make_parser, parse, participant
 from spectra_bids.cli.config import to_toml
 from spectra_bids.cli.logs import new_run, start_logs
 from spectra_bids.errors import MissingInputError, UsageError
-from spectra_bids.settings import GridSettings, ProfileSettings
+from spectra_bids.settings import DecisionSettings, GridSettings, ProfileSettings
 
 
 @pytest.fixture
@@ -73,8 +73,8 @@ def test_group_options_arrive(bids):
     ]
     parsed, run = settings(bids, *options, "--stats_mode", "fdr", "--adaptive", "--alpha", "0.01", level="group")
     made = group_settings(parsed, run)
-    assert (made.formula, made.contrasts, made.alpha_cell) == ("value ~ a", ("x: a=1", "y: a=2"), (0.1, 0.2))
-    assert (made.profile, made.stats_mode, made.adaptive, made.alpha) == ("2D", "fdr", True, 0.01)
+    assert (made.formula, made.contrasts, made.decision.alpha_cell) == ("value ~ a", ("x: a=1", "y: a=2"), (0.1, 0.2))
+    assert (made.profile, made.decision) == ("2D", DecisionSettings("fdr", 0.01, True, alpha_cell=(0.1, 0.2)))
 
 
 def test_a_derivative_without_a_name_is_called_as_its_folder(bids):
@@ -149,7 +149,7 @@ def test_defaults_survive_too_and_what_is_unset_is_left_out(bids):
     plain = parse([str(bids), "out", "group"])
     text = to_toml(plain)
     assert "bids_dir" not in text
-    assert "ns =" not in text
+    assert "\nns =" not in text
     (bids / "c.toml").write_text(text)
     again = parse([str(bids), "out", "group", "--config-file", str(bids / "c.toml")])
     assert {**vars(again), "config_file": None} == vars(plain)

@@ -148,7 +148,7 @@ def test_group_level_refuses(case, study, profiles, tmp_path, cli):
         ("n_procs = 'two'", ("n_procs must be an integer", "'two'")),
         ("force = 1", ("force must be true or false", "1")),
         ("alpha = true", ("alpha must be a number", "True")),
-        ("stats_mode = 'bonferroni'", ("stats_mode must be one of hfdr, fdr", "'bonferroni'")),
+        ("stats_mode = 'bonferroni'", ("stats_mode must be one of hfdr, hfdr_resel, fdr, perm", "'bonferroni'")),
         ("alpha = ", ("is not TOML",)),
     ],
 )

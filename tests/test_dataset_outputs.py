@@ -238,7 +238,7 @@ def test_an_output_tree_passes_the_bids_validator(tmp_path: Path, sources: list[
         *paths.grid_files(out, "hcp1065", "AFL"),
         paths.figure_file(out, "01", paths.session_stem("01", "1", "ACPC"), "profile1D"),
         paths.subject_page(out, "01"),
-        paths.fits_file(out, "age", "AFL", "2D"),
+        paths.map_file(out, "age", "AFL", "2D"),
         paths.model_table(out, "age", "2D", "stats"),
         paths.model_dir(out, "age") / "model-age_smdl.json",
         paths.model_page(out, "age"),

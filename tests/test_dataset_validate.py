@@ -25,7 +25,8 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     make_cohort(base / "bids", base / "atlas", n=12, seed=1)
     run = RunSettings(bids_dir=base / "bids", output_dir=base / "out", command="spectra-bids")
     assert participant.run(ParticipantSettings(run=run, atlas=base / "atlas")) == 0
-    assert group.run(GroupSettings(run=run, formula="value ~ group", model_name="m")) == 0
+    model = GroupSettings(run=run, formula="value ~ group", model_name="m", calibrate=20, sensitivity=True)
+    assert group.run(model) == 0
     return base / "out"
 
 
@@ -40,6 +41,10 @@ def _edit_json(path: Path, **changes: object) -> None:
 
 def _table(out: Path, kind: str = "profile1D") -> Path:
     return next((out / "sub-01" / "dwi").glob(f"*_desc-{kind}_tractometry.tsv"))
+
+
+def _arrays(out: Path) -> Path:
+    return out / "group" / "model-m" / "model-m_bundle-AFL_desc-profile1D_residuals.npz"
 
 
 class Damage(NamedTuple):
@@ -158,6 +163,48 @@ DAMAGES = (
         "error",
         "model-m_smdl.json",
         "is missing",
+    ),
+    Damage(
+        "arrays without sidecar",
+        lambda o: _arrays(o).with_suffix(".json").unlink(),
+        "error",
+        "_residuals.npz",
+        "its sidecar",
+    ),
+    Damage(
+        "sidecar without arrays",
+        lambda o: _arrays(o).unlink(),
+        "error",
+        "_residuals.json",
+        "describes a file that is not there",
+    ),
+    Damage(
+        "arrays cut off",
+        lambda o: _arrays(o).write_bytes(_arrays(o).read_bytes()[:100]),
+        "error",
+        "_residuals.npz",
+        "no .npz file",
+    ),
+    Damage(
+        "foreign arrays",
+        lambda o: _arrays(o).rename(_arrays(o).with_name("model-m_bundle-X_desc-profile1D_else.npz")),
+        "error",
+        "_else.npz",
+        "not a name that this program writes",
+    ),
+    Damage(
+        "sensitivity of other columns",
+        lambda o: _rewrite(next(o.glob("group/model-m/*1D_sensitivity.tsv")), lambda t: t.replace("n_kept", "kept")),
+        "error",
+        "_sensitivity.tsv",
+        "must begin with the columns",
+    ),
+    Damage(
+        "calibration without sidecar",
+        lambda o: next(o.glob("group/model-m/*1D_calibration.json")).unlink(),
+        "error",
+        "_calibration.tsv",
+        "its sidecar",
     ),
     Damage(
         "foreign fits",

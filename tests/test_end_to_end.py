@@ -125,6 +125,7 @@ def test_the_tree_has_the_files_of_the_conventions_and_no_other(planted):
         r"group/desc-profile(1D|2D)_tractometry\.parquet|group/tract_profiles\.csv|group/subjects\.csv",
         rf"{stem}_smdl\.json",
         rf"{stem}_bundle-({'|'.join(grids)})_desc-profile(1D|2D)_fits\.(tsv|json)",
+        rf"{stem}_bundle-({'|'.join(grids)})_desc-profile(1D|2D)_residuals\.(npz|json)",
         rf"{stem}_desc-profile(1D|2D)_(stats|blocks|summary|clusters)\.(tsv|json)",
         rf"group/model-{MODEL}/figures/model-{MODEL}[A-Za-z0-9_+-]*\.svg",
         rf"model-{MODEL}\.html",

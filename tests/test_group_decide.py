@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
 
 from spectra_bids.columns import BLOCKS, CLUSTERS, SUMMARY, names
 from spectra_bids.group.decide import decide, find_clusters, level_column
-from spectra_bids.settings import GroupSettings, RunSettings
+from spectra_bids.settings import DecisionSettings
 
 NAN = float("nan")
 #: METHODS 5.2: two blocks of four selected, at both levels .05.
@@ -22,15 +20,16 @@ EXAMPLE = {
 }
 
 
-def settings(**options) -> GroupSettings:
-    return GroupSettings(RunSettings(Path("in"), Path("out")), "value ~ group", **options)
+def settings(**options) -> DecisionSettings:
+    return DecisionSettings(**options)
 
 
 def family(blocks: dict[str, list[float]], scalar: str = "fa", contrast: str = "group") -> pd.DataFrame:
     """Rows of fits in 1D: nodes in a row, estimates falling along the bundle."""
     rows = [
         {"bundle": b, "scalar": scalar, "contrast": contrast, "s": s, "s_mm": 5.0 * s, "x_mm": 1.0 * s, "y_mm": 0.0,
-         "z_mm": 0.0, "statistic": "t", "estimate": -0.1, "value": -3.0, "p": p}
+         "z_mm": 0.0, "statistic": "t", "estimate": -0.1, "estimate_std": -0.5, "se": 0.04, "df": 40.0,
+         "value": -3.0, "p": p}
         for b, values in blocks.items() for s, p in enumerate(values)
     ]  # fmt: skip
     return pd.DataFrame(rows)
@@ -101,12 +100,12 @@ def test_the_column_of_a_level_names_it(alpha, column):
 
 
 def test_plain_fdr_has_one_level_and_no_blocks_to_select():
-    found = decide(family(EXAMPLE), settings(stats_mode="fdr", alpha=0.05, alpha_cell=(0.05, 0.2)))
+    found = decide(family(EXAMPLE), settings(mode="fdr", alpha=0.05, alpha_cell=(0.05, 0.2)))
     assert found.summary["mode"].tolist() == ["fdr (BH)"]
     assert np.isnan(found.summary["alpha_block"].iloc[0])
     assert found.stats["rejected"].sum() == 3
     assert found.stats["block_selected"].isna().all()
-    adaptive = decide(family(EXAMPLE), settings(stats_mode="fdr", adaptive=True))
+    adaptive = decide(family(EXAMPLE), settings(mode="fdr", adaptive=True))
     assert adaptive.summary["mode"].tolist() == ["fdr (BKY)"]
 
 
@@ -142,3 +141,100 @@ def test_a_p_value_of_zero_has_a_finite_weight():
 def test_an_f_test_has_no_direction():
     cells = rejected([("A", 0, 0, 0.001, 9)]).assign(statistic="F", estimate=NAN)
     assert find_clusters(cells)[0]["direction"] == "n/a"
+
+
+class Stored:
+    """Evidence of a map step, given by hand."""
+
+    def __init__(self, correlation=None, permuted=None, labels=None):
+        self._correlation, self._permuted, self._labels = correlation, permuted, labels
+
+    def correlations(self, scalar):
+        return self._correlation
+
+    def permuted(self, scalar, contrast):
+        return self._permuted
+
+    def blocks(self, cells):
+        return np.array(self._labels, dtype=object)
+
+
+def test_blocks_of_a_file_replace_bundles_and_what_is_in_none_is_not_tested():
+    labels = ["x", "x", "y", "y", "y", "x", "x", "x", "x", "", "", "", "", "", ""]
+    found = decide(family(EXAMPLE), settings(block_file="blocks.tsv"), Stored(labels=labels))
+    blocks = found.blocks.set_index("block")
+    assert list(blocks.index) == ["x", "y"]
+    assert blocks.loc["x", "bundle"] == "A, B"
+    assert found.summary["n_valid"].iloc[0] == 9
+    assert found.summary["n_cells"].iloc[0] == 15
+    outside = found.stats[found.stats["block"].isna()]
+    assert outside["p"].notna().sum() == 5
+    assert outside["q"].isna().all()
+    assert not outside["rejected"].any()
+    x = np.sort([0.001, 0.004, 0.02, 0.3, 0.5, 0.9])
+    assert blocks.loc["x", "p_block"] == pytest.approx(np.min(6 * x / np.arange(1, 7)))
+
+
+def test_resels_cut_a_bundle_by_the_smoothness_of_its_residuals():
+    rho = np.exp(-2 * np.log(2) / 4**2)  # a full width at half maximum of four nodes
+    s = np.arange(12)
+    correlation = rho ** ((s[:, None] - s) ** 2)
+    p = [0.001, 0.002, 0.003, 0.004, *([0.5] * 8)]
+    found = decide(
+        family({"A": p, "B": [0.5] * 12}), settings(mode="hfdr_resel"), Stored({"A": correlation, "B": correlation})
+    )
+    assert found.stats.groupby("bundle", sort=False)["block"].nunique().tolist() == [3, 3]
+    chosen = found.blocks[found.blocks["selected"]]
+    assert chosen["block"].tolist() == ["A resel 0"]
+    assert found.stats.loc[found.stats["rejected"], "s"].tolist() == [0, 1, 2, 3]
+    assert found.summary["mode"].iloc[0] == "hfdr_resel"
+
+
+def test_a_combination_that_needs_the_correlation_gets_that_of_the_block():
+    p = {"A": [0.01, 0.01, 0.01, 0.01]}
+    same, apart = np.ones((4, 4)), np.eye(4)
+    dependent = decide(family(p), settings(combination="minp-galwey"), Stored({"A": same}))
+    independent = decide(family(p), settings(combination="minp-galwey"), Stored({"A": apart}))
+    assert dependent.blocks["p_block"].iloc[0] == pytest.approx(0.01)
+    assert independent.blocks["p_block"].iloc[0] == pytest.approx(1 - 0.99**4)
+    assert independent.summary["mode"].iloc[0] == "hfdr (minp-galwey)"
+
+
+def test_permutation_compares_with_the_family_and_does_not_touch_p():
+    fwe = np.array([0.01, 0.2, 0.04, 1.0])
+    found = decide(
+        family({"A": [0.001, 0.02], "B": [0.003, NAN]}), settings(mode="perm"), Stored(permuted=(fwe, fwe / 10))
+    )
+    assert found.stats["rejected"].tolist() == [True, False, True, False]
+    assert found.stats["p"].iloc[0] == 0.001
+    np.testing.assert_allclose(found.stats["q"], [0.01, 0.2, 0.04, NAN])
+    np.testing.assert_allclose(found.stats["q_cell"], [0.001, 0.02, 0.004, NAN])
+    assert found.blocks.set_index("block")["p_block"].to_dict() == {"A": 0.01, "B": 0.04}
+    assert found.blocks["n_valid"].tolist() == [2, 1]
+    assert found.summary["mode"].iloc[0] == "perm (tfce)"
+
+
+def test_a_level_over_scalars_closes_those_that_are_not_selected():
+    two = pd.concat([family({"A": [0.0001, 0.001], "B": [0.6, 0.7]}, "fa"), family({"A": [0.04, 0.05]}, "md")])
+    apart, together = decide(two, settings()), decide(two, settings(alpha_scalar=0.05))
+    assert together.summary["scalar_selected"].tolist() == [True, True]
+    assert apart.summary["scalar_selected"].isna().all()
+    weak = pd.concat([family({"A": [0.0001, 0.001], "B": [0.6, 0.7]}, "fa"), family({"A": [0.06, 0.9]}, "md")])
+    found = decide(weak, settings(alpha_scalar=0.05))
+    assert found.summary.set_index("scalar")["scalar_selected"].to_dict() == {"fa": True, "md": False}
+    assert not found.stats.query("scalar == 'md'")["rejected"].any()
+    # One of two scalars is selected: the levels below are halved.
+    mine = found.stats.query("scalar == 'fa' and bundle == 'A'")
+    one = apart.stats.query("scalar == 'fa' and bundle == 'A'")
+    np.testing.assert_allclose(mine["q"], 2 * one["q"])
+
+
+def test_the_detectable_effect_follows_the_realised_threshold():
+    found = decide(family(EXAMPLE), settings()).stats.set_index(["bundle", "s"])
+    # A: the largest rejected p is .004. D: not selected; one cell must bring its block and itself below their levels.
+    assert found.loc[("A", 2), "threshold"] == 0.004
+    assert found.loc[("D", 0), "threshold"] == pytest.approx(0.05 * 3 / (4 * 2))
+    assert np.isnan(found.loc[("D", 2), "mde"])
+    assert (found["mde_std"] / found["mde"]).dropna().unique() == pytest.approx(5)
+    loose, strict = found.loc[("D", 0), "mde"], found.loc[("A", 0), "mde"]
+    assert 2 * 0.04 < loose < strict < 5 * 0.04

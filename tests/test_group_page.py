@@ -9,10 +9,18 @@ import pytest
 
 from spectra_bids.cli.app import group_settings, parse, run_settings
 from spectra_bids.dataset.outputs import read_table
+from spectra_bids.group.command import group_command
 from spectra_bids.group.model import make_model
-from spectra_bids.group.page import bundle_status, group_command
+from spectra_bids.group.page import bundle_status
 from spectra_bids.group.tables import read_cohort
-from spectra_bids.settings import GroupSettings, RunSettings
+from spectra_bids.settings import (
+    DecisionSettings,
+    FitSettings,
+    GroupSettings,
+    HarmonizeSettings,
+    PermutationSettings,
+    RunSettings,
+)
 
 FORMULA = "value ~ group + age + (1|site)"
 
@@ -22,9 +30,35 @@ FORMULA = "value ~ group + age + (1|site)"
     [
         {"formula": FORMULA},
         {"model_file": Path("my model.json"), "profile": "2D"},
-        {"formula": FORMULA, "contrasts": ("a: group[x]=1 group[y]=-1", "b.tsv"), "alpha_cell": (0.05, 0.15)},
-        {"formula": FORMULA, "stats_mode": "fdr", "alpha": 0.01, "adaptive": True, "min_subjects": 7},
-        {"formula": FORMULA, "design": Path("d.xlsx"), "scalars": ("fa",), "alpha_block": 0.1, "allow_partial": True},
+        {
+            "formula": FORMULA,
+            "contrasts": ("a: group[x]=1 group[y]=-1", "b.tsv"),
+            "decision": DecisionSettings(alpha_cell=(0.05, 0.15)),
+        },
+        {
+            "formula": FORMULA,
+            "decision": DecisionSettings("fdr", 0.01, adaptive=True),
+            "fitting": FitSettings(min_subjects=7, estimation="ml", weights="w", offset="o"),
+        },
+        {"formula": FORMULA, "design": Path("d.xlsx"), "scalars": ("fa",), "allow_partial": True},
+        {
+            "formula": FORMULA,
+            "decision": DecisionSettings("hfdr_resel", alpha_block=0.1, combination="acat", alpha_scalar=0.05),
+            "fitting": FitSettings("pymer4", "kenward-roger", interval="profile", null_formula="value ~ age"),
+        },
+        {
+            "formula": FORMULA,
+            "decision": DecisionSettings(block_file=Path("my blocks.tsv")),
+            "fitting": FitSettings(harmonize=HarmonizeSettings("scanner", ("age", "sex"), "group=control")),
+            "calibrate": 200,
+            "sensitivity": True,
+        },
+        {
+            "formula": FORMULA,
+            "decision": DecisionSettings(
+                "perm", 0.01, permutation=PermutationSettings(999, "cluster", "site", "family", 3)
+            ),
+        },
     ],
 )
 def test_the_command_on_a_page_parses_to_the_same_settings(made, tmp_path):
@@ -34,8 +68,8 @@ def test_the_command_on_a_page_parses_to_the_same_settings(made, tmp_path):
     parsed = parse(words)
     again = group_settings(parsed, run_settings(parsed, words, ""))
     assert again.model_name == "name"
-    for field in ("formula", "model_file", "design", "contrasts", "scalars", "profile", "stats_mode", "alpha",
-                  "adaptive", "alpha_block", "alpha_cell", "min_subjects", "allow_partial"):  # fmt: skip
+    for field in ("formula", "model_file", "design", "contrasts", "scalars", "profile", "fitting", "decision",
+                  "allow_partial", "calibrate", "sensitivity"):  # fmt: skip
         assert getattr(again, field) == getattr(settings, field), field
     assert again.run.participant_labels == run.participant_labels
     assert again.run.session_labels == run.session_labels

@@ -26,7 +26,7 @@ from spectra_bids.report.pages import (
     ParticipantPage,
     SessionPart,
 )
-from spectra_bids.settings import GroupSettings, ProfileSettings, RunSettings
+from spectra_bids.settings import DecisionSettings, GroupSettings, ProfileSettings, RunSettings
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=http://x.example/a onerror=alert(1)>", "it's \"q\" & 'a'", "$x^2$",
            "ünïcödé 束", "y" * 200, "{{ 7*7 }}", "</style><b>", "]]>", "nul\x00bell\x07"]  # fmt: skip
@@ -105,7 +105,7 @@ def participant(name: Any = str, crash: str = "") -> ParticipantPage:
 def group(name: Any = str, found: bool = True, mode: Any = "hfdr", random: bool = True) -> GroupPage:
     bundles, scalar, contrast = [name(b) for b in BUNDLES], name("dti_fa"), name("patient_vs_control")
     run = RunSettings(Path("in"), Path("out"))
-    settings = GroupSettings(run, "y ~ x", stats_mode=mode, alpha_cell=(0.05, 0.15))
+    settings = GroupSettings(run, "y ~ x", decision=DecisionSettings(mode, alpha_cell=(0.05, 0.15)))
     stats, blocks, summary, clusters = {}, {}, {}, {}
     for kind in ("1D", "2D"):
         stats[kind], blocks[kind] = _stats(kind, bundles, scalar, contrast, found)

@@ -10,6 +10,7 @@ import pytest
 
 from spectra_bids.errors import UsageError
 from spectra_bids.settings import (
+    DecisionSettings,
     GridSettings,
     GroupSettings,
     ParticipantSettings,
@@ -32,10 +33,10 @@ RUN = RunSettings(Path("in"), Path("out"))
         (lambda: GridSettings(nr=10001), "--nr is a number of bins .* Got 10001"),
         (lambda: ProfileSettings(min_streamlines=0), "--min-streamlines must be at least 1"),
         (lambda: ProfileSettings(min_points=-5), "--min-points must be at least 1. Got -5"),
-        (lambda: GroupSettings(RUN, "value~a", alpha=0), "--alpha is an error rate"),
-        (lambda: GroupSettings(RUN, "value~a", alpha_block=1), "--alpha-block is an error rate"),
-        (lambda: GroupSettings(RUN, "value~a", alpha_cell=(0.05, 2)), "--alpha-cell is an error rate .* Got 2"),
-        (lambda: GroupSettings(RUN, "value~a", alpha=float("nan")), "--alpha is an error rate"),
+        (lambda: DecisionSettings(alpha=0), "--alpha is an error rate"),
+        (lambda: DecisionSettings(alpha_block=1), "--alpha-block is an error rate"),
+        (lambda: DecisionSettings(alpha_cell=(0.05, 2)), "--alpha-cell is an error rate .* Got 2"),
+        (lambda: DecisionSettings(alpha=float("nan")), "--alpha is an error rate"),
         (lambda: GroupSettings(RUN, "value~a", model_file=Path("m.json")), "--formula and --model"),
     ],
 )
@@ -46,7 +47,7 @@ def test_what_makes_no_sense_is_refused_by_the_name_of_its_option(make, words):
 
 def test_the_extremes_that_make_sense_are_taken():
     assert GridSettings(s_len=0.1, r_len=999, ns=1, nr=10000).nr == 10000
-    assert GroupSettings(RUN, "value~a", alpha_cell=(0.001, 0.999)).alpha_cell == (0.001, 0.999)
+    assert DecisionSettings(alpha_cell=(0.001, 0.999)).alpha_cell == (0.001, 0.999)
 
 
 def test_settings_cannot_be_changed_and_travel_between_processes():

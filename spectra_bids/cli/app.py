@@ -10,9 +10,20 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from spectra_bids import __version__
+from spectra_bids.cli import options as option_groups
 from spectra_bids.cli.config import read_config
 from spectra_bids.errors import MissingInputError, OutputError, UsageError
-from spectra_bids.settings import GridSettings, GroupSettings, ParticipantSettings, ProfileSettings, RunSettings
+from spectra_bids.settings import (
+    DecisionSettings,
+    FitSettings,
+    GridSettings,
+    GroupSettings,
+    HarmonizeSettings,
+    ParticipantSettings,
+    PermutationSettings,
+    ProfileSettings,
+    RunSettings,
+)
 
 _EPILOG = """examples:
   spectra-bids study out participant --atlas atlas-hcp1065
@@ -20,7 +31,7 @@ _EPILOG = """examples:
       xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
-tools (spectra-bids TOOL --help): demo, atlas, validate, slurm
+tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, selftest, import-afq
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -41,10 +52,12 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("analysis_level", choices=("participant", "group"), help="which level to run")
     parser.add_argument("--version", action="version", version=f"spectra-bids {__version__}")
     parser.add_argument("--bids-exec-spec", action=_ExecSpec, help="print the Boutiques description and exit")
-    _selection(parser.add_argument_group("selection"))
-    _profiles(parser.add_argument_group("profiles (participant)"))
-    _group(parser.add_argument_group("model and inference (group)"))
-    _running(parser.add_argument_group("running"))
+    option_groups.selection(parser.add_argument_group("selection"))
+    option_groups.profiles(parser.add_argument_group("profiles (participant)"))
+    option_groups.model(parser.add_argument_group("model (group)"))
+    option_groups.fitting(parser.add_argument_group("fits (group)"))
+    option_groups.decision(parser.add_argument_group("inference (group)"))
+    option_groups.running(parser.add_argument_group("running"))
     return parser
 
 
@@ -57,153 +70,6 @@ class _ExecSpec(argparse.Action):
 
         print(json.dumps(describe(parser), indent=2))
         parser.exit()
-
-
-def _selection(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
-        "--participant-label",
-        "--participant_label",
-        nargs="+",
-        default=[],
-        metavar="LABEL",
-        help="subjects, with or without sub-",
-    )
-    group.add_argument(
-        "--session-label",
-        "--session-id",
-        "--session_label",
-        nargs="+",
-        default=[],
-        metavar="LABEL",
-        help="sessions, with or without ses-",
-    )
-    group.add_argument(
-        "--bids-filter-file",
-        type=Path,
-        metavar="JSON",
-        help='entities of inputs: {"bundle": {...}, "scalar": {...}, "xfm": {...}}; null = absent, "*" = any',
-    )
-    group.add_argument(
-        "-d",
-        "--derivatives",
-        nargs="+",
-        default=[],
-        metavar="NAME=PATH",
-        help="data sets that hold bundles, scalar maps, transforms; default BIDS_DIR/derivatives/*",
-    )
-    group.add_argument(
-        "--scalars",
-        nargs="+",
-        default=["*"],
-        metavar="NAME",
-        help='scalar maps by parameter (fa) or full name (dki_fa); "*" = all (default)',
-    )
-    group.add_argument(
-        "--bundle",
-        nargs="+",
-        default=[],
-        metavar="NAME",
-        help="bundles in any spelling; at group level fit only these (map step)",
-    )
-    group.add_argument("--bids-database-dir", type=Path, metavar="DIR", help="where pybids keeps its index")
-    group.add_argument(
-        "--skip-bids-validation",
-        action="store_true",
-        help="accepted for BIDS-Apps; inputs are checked file by file as they are used",
-    )
-
-
-def _profiles(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--atlas", metavar="PATH", help="atlas directory; default $SPECTRA_BIDS_ATLAS")
-    group.add_argument(
-        "--registration",
-        choices=("auto", "none", "xfm", "slr"),
-        default="auto",
-        help="how bundles reach atlas space (default auto: none, else transform, else streamlines)",
-    )
-    group.add_argument(
-        "--min-streamlines", type=int, default=20, metavar="N", help="fewest streamlines of a bundle (20)"
-    )
-    group.add_argument("--min-points", type=int, default=5, metavar="N", help="fewest points of a cell (5)")
-    group.add_argument(
-        "-s", dest="s_len", type=float, default=5.0, metavar="MM", help="node spacing along the tract (5)"
-    )
-    group.add_argument("-r", dest="r_len", type=float, default=5.0, metavar="MM", help="radial bin width (5)")
-    group.add_argument("--ns", type=int, metavar="N", help="number of nodes instead of -s")
-    group.add_argument("--nr", type=int, metavar="N", help="number of radial bins instead of -r")
-    group.add_argument(
-        "--robust",
-        choices=("linear", "spline", "none"),
-        default="linear",
-        help="how the centroid's ends are prolonged (linear)",
-    )
-    group.add_argument(
-        "--radial",
-        choices=("signed", "distance"),
-        default="signed",
-        help="signed coordinate across the bundle, or distance to its core (signed)",
-    )
-
-
-def _group(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--formula", default="", metavar="TEXT", help='such as "value ~ group + age + sex + (1|site)"')
-    group.add_argument("--model", type=Path, metavar="JSON", help="BIDS Stats Models file, instead of --formula")
-    group.add_argument("--model-name", default="", metavar="NAME", help="letters and digits; default from the formula")
-    group.add_argument(
-        "--contrast",
-        nargs="+",
-        default=[],
-        metavar="TEXT|FILE",
-        help='"patient_vs_control: group[patient]=1 group[control]=-1", or a TSV, CSV or JSON file',
-    )
-    group.add_argument(
-        "--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv"
-    )
-    group.add_argument("--profile", choices=("1D", "2D", "both"), default="both", help="which profiles to test (both)")
-    group.add_argument(
-        "--stats-mode",
-        "--stats_mode",
-        choices=("hfdr", "fdr"),
-        default="hfdr",
-        help="hierarchical FDR over bundles and cells, or plain FDR over cells (hfdr)",
-    )
-    group.add_argument("--alpha", type=float, default=0.05, help="level of fdr (0.05)")
-    group.add_argument("--adaptive", action="store_true", help="fdr: two-stage adaptive procedure (BKY)")
-    group.add_argument(
-        "--alpha-block", "--alpha_block", type=float, default=0.05, help="hfdr: level over bundles (0.05)"
-    )
-    group.add_argument(
-        "--alpha-cell",
-        "--alpha_cell",
-        type=float,
-        nargs="+",
-        default=[0.05],
-        metavar="ALPHA",
-        help="hfdr: level over cells; the first is confirmatory, others exploratory (0.05)",
-    )
-    group.add_argument("--min-subjects", type=int, metavar="N", help="fewest subjects of a cell (max(10, p + 5))")
-    group.add_argument("--allow-partial", action="store_true", help="go on where bundles cannot be had")
-
-
-def _running(group: argparse._ArgumentGroup) -> None:
-    group.add_argument("--n-procs", "--nprocs", type=int, metavar="N", help="processes; default: the cores there are")
-    group.add_argument(
-        "--dask-scheduler",
-        metavar="ADDRESS",
-        help="tcp://host:port of a Dask cluster that does the work instead (subjects; bundles at group level)",
-    )
-    group.add_argument("--omp-nthreads", type=int, default=1, metavar="N", help="threads per process (1)")
-    group.add_argument("--mem", metavar="SIZE", help="memory bound, such as 8G")
-    group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="scratch space, outside BIDS_DIR")
-    group.add_argument("--stop-on-first-crash", action="store_true", help="stop as soon as a subject fails")
-    group.add_argument("--reports-only", action="store_true", help="make the pages anew from the tables that are there")
-    group.add_argument("--dry-run", action="store_true", help="say what would be done")
-    group.add_argument("--force", action="store_true", help="compute anew what is done already")
-    group.add_argument(
-        "--config-file", type=Path, metavar="TOML", help="options from a file, as logs/*/run.toml holds them"
-    )
-    group.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of streamline registration (0)")
-    group.add_argument("-v", "--verbose", action="count", default=0, help="say more; -vv even more")
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
@@ -340,13 +206,58 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         scalars=tuple(options.scalars),
         bundles=tuple(options.bundle),
         profile=options.profile,
-        stats_mode=options.stats_mode,
+        fitting=_fit_settings(options),
+        decision=_decision_settings(options),
+        allow_partial=options.allow_partial,
+        calibrate=options.calibrate,
+        sensitivity=options.sensitivity,
+    )
+
+
+def _fit_settings(options: argparse.Namespace) -> FitSettings:
+    harmonize = None
+    if options.harmonize:
+        harmonize = HarmonizeSettings(
+            options.harmonize_batch or "site", tuple(options.harmonize_covariates), options.harmonize_reference
+        )
+    elif options.harmonize_batch or options.harmonize_covariates or options.harmonize_reference:
+        raise UsageError("--harmonize-batch, -covariates and -reference belong to --harmonize combat")
+    return FitSettings(
+        engine=options.engine,
+        ddf=options.ddf,
+        estimation=options.estimation,
+        interval=options.ci,
+        weights=options.weights,
+        offset=options.offset,
+        null_formula=options.null_formula,
+        min_subjects=_positive(options.min_subjects, "--min-subjects"),
+        harmonize=harmonize,
+    )
+
+
+def _decision_settings(options: argparse.Namespace) -> DecisionSettings:
+    if options.combination in ("fisher", "stouffer"):
+        from spectra_bids.inference.combine import require_combination
+
+        require_combination(options.combination)
+    if options.combination != "simes" and not options.stats_mode.startswith("hfdr"):
+        raise UsageError("--combination belongs to --stats-mode hfdr or hfdr_resel", f"Got {options.stats_mode}")
+    return DecisionSettings(
+        mode=options.stats_mode,
         alpha=options.alpha,
         adaptive=options.adaptive,
         alpha_block=options.alpha_block,
         alpha_cell=tuple(options.alpha_cell),
-        min_subjects=_positive(options.min_subjects, "--min-subjects"),
-        allow_partial=options.allow_partial,
+        combination=options.combination,
+        block_file=options.block,
+        alpha_scalar=options.alpha_scalar,
+        permutation=PermutationSettings(
+            options.n_permutations,
+            options.perm_statistic,
+            options.exchange_within,
+            options.exchange_whole,
+            options.random_seed,
+        ),
     )
 
 

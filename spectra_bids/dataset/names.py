@@ -5,6 +5,7 @@ The tractometry and tractography names follow drafts (BEP046 and its kin); when 
     OUT/sub-01/[ses-1/]dwi/sub-01[_ses-1][_space-X]_desc-{profile1D,profile2D,bundle}_tractometry.tsv
     OUT/atlas/atlas-<label>_bundle-<X>_grid.{json,npz}
     OUT/group/model-<name>/model-<name>[_bundle-<X>]_desc-profile{1D,2D}_{fits,stats,blocks,summary,clusters}.tsv
+    (map_file and model_table name the others)
 
 Programs spell one tract in many ways (AF_L, LeftArcuate, AFleft, Association_ArcuateFasciculusL). `canonical` gives
 all of them one key, from `bundle_aliases.tsv`: one row per tract; hemispheres are made by rule.
@@ -21,7 +22,9 @@ from typing import Literal
 from spectra_bids.errors import DatasetError
 
 Dims = Literal["1D", "2D"]
-TableKind = Literal["stats", "blocks", "summary", "clusters"]
+TableKind = Literal["stats", "blocks", "summary", "clusters", "outliers", "calibration", "sensitivity"]
+#: What the map step leaves of a bundle beside its fits.
+MapKind = Literal["fits", "components", "residuals", "permutations"]
 
 #: Short name in file names -> long name that BIDS tools use; file name order. Entities not listed are their own.
 ENTITIES = {
@@ -224,10 +227,10 @@ def model_dir(out: Path, name: str) -> Path:
     return group_dir(out) / f"model-{label(name, 'model name')}"
 
 
-def fits_file(out: Path, model: str, bundle: str, dims: Dims) -> Path:
-    """Fits of one bundle (map step)."""
-    name = f"model-{label(model, 'model name')}_bundle-{label(bundle, 'bundle')}_desc-profile{label(dims)}_fits.tsv"
-    return model_dir(out, model) / name
+def map_file(out: Path, model: str, bundle: str, dims: Dims, kind: MapKind = "fits", suffix: str = "tsv") -> Path:
+    """File of one bundle (map step): fits, variance components, correlation of residuals, permutations."""
+    stem = f"model-{label(model, 'model name')}_bundle-{label(bundle, 'bundle')}_desc-profile{label(dims)}"
+    return model_dir(out, model) / f"{stem}_{kind}.{suffix}"
 
 
 def model_table(out: Path, model: str, dims: Dims, kind: TableKind) -> Path:

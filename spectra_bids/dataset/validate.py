@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,12 +17,18 @@ from typing import TYPE_CHECKING, Any, Literal
 from spectra_bids.columns import (
     BLOCKS,
     BUNDLE,
+    CALIBRATION,
     CLUSTERS,
+    COMPONENTS_1D,
+    COMPONENTS_2D,
     DECISIONS,
     FITS_1D,
     FITS_2D,
+    OUTLIERS,
     PROFILE_1D,
     PROFILE_2D,
+    SELFTEST,
+    SENSITIVITY,
     STATUSES,
     SUMMARY,
     Column,
@@ -50,10 +57,22 @@ _TABLE = re.compile(
 )
 _MODEL_TABLE = re.compile(
     r"model-(?P<model>[A-Za-z0-9]+)(_bundle-(?P<bundle>[A-Za-z0-9]+))?"
-    r"_desc-profile(?P<dims>1D|2D)_(?P<kind>fits|stats|blocks|summary|clusters)\.tsv"
+    r"_desc-profile(?P<dims>1D|2D)_(?P<kind>fits|components|stats|blocks|summary|clusters|outliers|calibration|sensitivity)\.tsv"
 )
 _PROFILES: dict[str, tuple[Column, ...]] = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}
-_REDUCED: dict[str, tuple[Column, ...]] = {"blocks": BLOCKS, "summary": SUMMARY, "clusters": CLUSTERS}
+_REDUCED: dict[str, tuple[Column, ...]] = {
+    "blocks": BLOCKS,
+    "summary": SUMMARY,
+    "clusters": CLUSTERS,
+    "outliers": OUTLIERS,
+    "calibration": CALIBRATION,
+    "sensitivity": SENSITIVITY,
+}
+_MAP_ARRAYS = re.compile(
+    r"model-(?P<model>[A-Za-z0-9]+)_bundle-[A-Za-z0-9]+_desc-profile(1D|2D)_(residuals|permutations)\.npz"
+)
+#: Kinds of tables that the map step writes, one per bundle.
+_MAPPED = ("fits", "components")
 
 
 @dataclass(frozen=True)
@@ -152,7 +171,7 @@ def _subjects(out: Path) -> Iterator[Finding]:
         tables = sorted(folder.glob("**/dwi/*_tractometry.tsv"))
         for path in tables:
             yield from _profile_table(out, path, grids)
-        yield from _triples(out, tables)
+        yield from _triples(out, tables, flat=bool(grids) and not any(grid.nr for grid in grids.values()))
         if tables and not (out / f"{folder.name}.html").is_file():
             yield _at(out, folder, "warning", "has no page: run with --reports-only")
         for crash in sorted(folder.glob("log/*/crash-*.txt")):
@@ -163,14 +182,14 @@ def _subjects(out: Path) -> Iterator[Finding]:
                 yield _at(out, path, "error", "describes a table that is not there")
 
 
-def _triples(out: Path, tables: Iterable[Path]) -> Iterator[Finding]:
-    """Every session has all three tables."""
+def _triples(out: Path, tables: Iterable[Path], flat: bool) -> Iterator[Finding]:
+    """Every session has all three tables; two where no grid has radial bins (`flat`: profiles that were imported)."""
     stems: dict[Path, set[str]] = {}
     for path in tables:
         start, _, rest = path.name.rpartition("_desc-")
         stems.setdefault(path.parent / start, set()).add(rest.removesuffix("_tractometry.tsv"))
     for stem, kinds in stems.items():
-        for kind in sorted(set(_PROFILES) - kinds):
+        for kind in sorted(set(_PROFILES) - kinds - ({"profile2D"} if flat else set())):
             yield _at(out, stem.parent / f"{stem.name}_desc-{kind}_tractometry.tsv", "error", "is missing")
 
 
@@ -241,21 +260,25 @@ def _models(out: Path) -> Iterator[Finding]:
         name = folder.name.removeprefix("model-")
         kinds = set()
         for path in sorted(folder.glob("*.tsv")):
+            if path.name == f"{folder.name}_selftest.tsv":
+                yield from _described(out, path, SELFTEST)
+                continue
             match = _MODEL_TABLE.fullmatch(path.name)
-            if match is None or match["model"] != name or bool(match["bundle"]) != (match["kind"] == "fits"):
+            if match is None or match["model"] != name or bool(match["bundle"]) != (match["kind"] in _MAPPED):
                 yield _at(out, path, "error", "is not a name that this program writes")
                 continue
             kinds.add(match["kind"])
-            table, sidecar = _table_and_sidecar(path)
-            if isinstance(table, str) or isinstance(sidecar, str):
-                yield from (_at(out, path, "error", text) for text in (table, sidecar) if isinstance(text, str))
-                continue
-            fits = FITS_1D if match["dims"] == "1D" else FITS_2D
-            fixed = {"fits": fits, "stats": (*fits, *DECISIONS), **_REDUCED}[match["kind"]]
-            yield from (_at(out, path, "error", text) for text in _columns(table, fixed, sidecar))
+            flat = match["dims"] == "1D"
+            fits = FITS_1D if flat else FITS_2D
+            spread = COMPONENTS_1D if flat else COMPONENTS_2D
+            yield from _described(
+                out, path, {"fits": fits, "components": spread, "stats": (*fits, *DECISIONS), **_REDUCED}[match["kind"]]
+            )
+        yield from _arrays(out, folder)
         for path in sorted(folder.glob("*.json")):
-            if not path.name.endswith("_smdl.json") and not path.with_suffix(".tsv").is_file():
-                yield _at(out, path, "error", "describes a table that is not there")
+            described = any(path.with_suffix(suffix).is_file() for suffix in (".tsv", ".npz"))
+            if not path.name.endswith("_smdl.json") and not described:
+                yield _at(out, path, "error", "describes a file that is not there")
         reduced = "stats" in kinds
         for path in (folder / f"{folder.name}_smdl.json", out / f"{folder.name}.html"):
             if reduced and not path.is_file():
@@ -264,6 +287,29 @@ def _models(out: Path) -> Iterator[Finding]:
             yield _at(
                 out, folder, "warning", "holds fits that were not corrected yet: run the group level without --bundle"
             )
+
+
+def _arrays(out: Path, folder: Path) -> Iterator[Finding]:
+    """Findings on the arrays that the map step leaves beside the fits."""
+    for path in sorted(folder.glob("*.npz")):
+        match = _MAP_ARRAYS.fullmatch(path.name)
+        if match is None or match["model"] != folder.name.removeprefix("model-"):
+            yield _at(out, path, "error", "is not a name that this program writes")
+            continue
+        described = _read_json(path.with_suffix(".json"))
+        if isinstance(described, str):
+            yield _at(out, path, "error", f"its sidecar {path.with_suffix('.json').name} {described}")
+        elif not zipfile.is_zipfile(path):
+            yield _at(out, path, "error", "cannot be read: it is no .npz file")
+
+
+def _described(out: Path, path: Path, fixed: tuple[Column, ...]) -> Iterator[Finding]:
+    """Findings on one table and its sidecar."""
+    table, sidecar = _table_and_sidecar(path)
+    if isinstance(table, str) or isinstance(sidecar, str):
+        yield from (_at(out, path, "error", text) for text in (table, sidecar) if isinstance(text, str))
+        return
+    yield from (_at(out, path, "error", text) for text in _columns(table, fixed, sidecar))
 
 
 def _strays(out: Path) -> Iterator[Finding]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.figures.plots import is_true
+from spectra_bids.figures.plots import is_true, letter
 from spectra_bids.figures.sheets import Ends, colour_bar, hatched
 from spectra_bids.figures.style import (
     ACCENT,
@@ -143,7 +143,8 @@ def effect_overview(stats: pd.DataFrame, ends: Ends, title: str = "") -> Sheet:
         Heading.
 
     """
-    is_f = bool((stats["statistic"].astype(str) == "F").any())
+    symbol = letter(stats)
+    is_f = symbol != "t"
     colours = sequential() if is_f else diverging()
     known = stats[stats["p"].notna() & stats["value"].notna()]
     top = limits(known["value"], centred=True)[1]
@@ -171,7 +172,7 @@ def effect_overview(stats: pd.DataFrame, ends: Ends, title: str = "") -> Sheet:
         tall = min(height - 60, 130.0)
         bar = figure.add_axes((1 - 42 / width, 1 - (34 + tall) / height, 8 / width, tall / height))
         colour_bar(bar, colours, (0.0 if is_f else -top, top))
-        heading(figure, axes, title, "F" if is_f else "t", limit=48)
+        heading(figure, axes, title, symbol, limit=48)
         return Sheet((panel(figure, f"{label(title)}: {len(bundles)} bundles, {len(chosen)} selected"),))
 
 

@@ -163,7 +163,8 @@ def cell_map(
 
     """
     values = rows["value"].where(rows["p"].notna()).to_numpy(float)
-    is_f = bool((rows["statistic"].astype(str) == "F").any())
+    symbol = letter(rows)
+    is_f = symbol != "t"
     colours = sequential() if is_f else diverging()
     top = limits(values, centred=True)[1]
     scale = (0.0, top) if is_f else (-top, top)
@@ -178,9 +179,9 @@ def cell_map(
             axes.add_collection(_outline(cells, "#ffffff" if is_f else "#10161d"))
         bar = figure.add_axes((1 - 42 / WIDTH, 31 / HEIGHT, 8 / WIDTH, (HEIGHT - 65) / HEIGHT))
         colour_bar(bar, colours, scale)
-        heading(figure, axes, title, "F" if is_f else "t")
+        heading(figure, axes, title, symbol)
         _raise_title(figure, remark)
-        text = f"{label(title)}: {'F' if is_f else 't'} by node and radial bin, {int(rejected.sum())} cells rejected"
+        text = f"{label(title)}: {symbol} by node and radial bin, {int(rejected.sum())} cells rejected"
         return Sheet((panel(figure, text),))
 
 
@@ -308,6 +309,12 @@ def _range(values: list[float]) -> tuple[float, float]:
 
 def _with_unit(name: str, units: str) -> str:
     return f"{label(name, 24)} ({label(units, 20)})" if units else label(name, 28)
+
+
+def letter(rows: pd.DataFrame) -> str:
+    """Symbol of the statistic of a family's rows: t, F, χ²."""
+    kinds = set(rows["statistic"].astype(str))
+    return "F" if "F" in kinds else "χ²" if "chi2" in kinds else "t"
 
 
 def is_true(column: pd.Series) -> NDArray[np.bool_]:

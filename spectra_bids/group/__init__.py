@@ -7,18 +7,29 @@ import json
 import logging
 from collections.abc import Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from spectra_bids import __version__
-from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, FITS_1D, FITS_2D, SUMMARY, Column, sidecar
-from spectra_bids.dataset.grids import load_grid
-from spectra_bids.dataset.names import canonical, grid_files, group_dir, model_dir, model_page, model_table
+from spectra_bids.columns import (
+    BLOCKS,
+    CALIBRATION,
+    CLUSTERS,
+    DECISIONS,
+    FITS_1D,
+    FITS_2D,
+    OUTLIERS,
+    SENSITIVITY,
+    SUMMARY,
+    Column,
+    sidecar,
+)
+from spectra_bids.dataset.grids import has_radial_bins, load_grid
+from spectra_bids.dataset.names import TableKind, canonical, grid_files, group_dir, model_dir, model_page, model_table
 from spectra_bids.dataset.outputs import (
     clear_leftovers,
     read_table,
@@ -30,20 +41,28 @@ from spectra_bids.dataset.outputs import (
 )
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group.batches import notes_on_batches, read_removed
+from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results, decide, level_column
+from spectra_bids.group.evidence import StoredEvidence
 from spectra_bids.group.fit import fit_bundle
 from spectra_bids.group.model import GroupModel, make_model
-from spectra_bids.group.page import group_command, write_page
+from spectra_bids.group.outliers import outliers
+from spectra_bids.group.page import write_page
+from spectra_bids.group.plan import print_plan
+from spectra_bids.group.selftest import read_finding, selftest_file
+from spectra_bids.group.sensitivity import site_columns
 from spectra_bids.group.shared import shared_files, write_shared
 from spectra_bids.group.tables import Cohort, Dims, read_cohort, read_sidecars
+from spectra_bids.group.trust import FURTHER, fit_workers, further_kinds, require_decision, trust
 from spectra_bids.models.smdl import to_smdl
 from spectra_bids.report.methods import citation_bib, citation_md
 from spectra_bids.settings import GroupSettings, settings_hash
-from spectra_bids.workers import Workers, map_unordered
+from spectra_bids.workers import map_unordered
 
 log = logging.getLogger("spectra_bids")
 
-KINDS = ("stats", "blocks", "summary", "clusters")
+KINDS: tuple[TableKind, ...] = ("stats", "blocks", "summary", "clusters", "outliers")
 
 
 def run(settings: GroupSettings) -> int:
@@ -62,9 +81,12 @@ def run(settings: GroupSettings) -> int:
     sidecars = read_sidecars(next(iter(cohorts.values())).sessions)
     grids = _grids(out, cohorts, sidecars[0], settings)
     model = make_model(settings, next(iter(cohorts.values())).sessions)
+    model = replace(model, notes=(*model.notes, *notes_on_batches(settings.fitting, model)))
+    require_decision(settings, model, cohorts.values())
     wanted = _wanted(settings, list(grids), absent)
     if settings.run.dry_run:
-        return _plan(settings, model, cohorts, wanted)
+        print_plan(settings, model, cohorts, wanted)
+        return 0
     clear_leftovers(out, recursive=False)
     clear_leftovers(group_dir(out), recursive=True)
     fits = _fit_all(settings, model, cohorts, {n: grids[n] for n in wanted})
@@ -88,7 +110,7 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     """Correct over all bundles; page, then shared tables, then the model's tables."""
     out, only_page = settings.run.output_dir, settings.run.reports_only
     key = _reduce_key(settings, model, shown, fits)
-    done = _is_reduced(out, model, shown.cohorts, key)
+    done = _is_reduced(out, model, shown.cohorts, _kinds(settings), key)
     if only_page and not done:
         raise MissingInputError(
             f"--reports-only: the tables of model {model.name} are missing or out of date",
@@ -98,8 +120,10 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     if done and page.is_file() and not (settings.run.force or only_page):
         log.info("model %s was done already", model.name)
         return 0
-    results = {d: decide(pd.concat([read_table(p) for p in paths]), settings) for d, paths in fits.items()}
-    write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent)
+    results = {d: _decided(settings, model, shown, d, paths) for d, paths in fits.items()}
+    taken = read_removed(fits)
+    finding = read_finding(out, model, settings)
+    write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent, taken, finding)
     if not only_page:
         _write_shared(out, tuple(shown.cohorts), model)
         _write_model(out, model, results, settings, key)
@@ -107,9 +131,26 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     return 0
 
 
+def _decided(settings: GroupSettings, model: GroupModel, shown: Shown, dims: Dims, paths: Sequence[Path]) -> Results:
+    """Decisions of one kind of profile, with calibration and sensitivity where they are asked for."""
+    out, bundles = settings.run.output_dir, list(shown.grids)
+    fits = pd.concat([read_table(path) for path in paths], ignore_index=True)
+    names_of = [contrast.name for contrast in model.contrasts]
+    evidence = StoredEvidence(out, model.name, dims, bundles, settings.decision, names_of)
+    sites = {name: model.table[name].astype(str).tolist() for name in site_columns(settings, model)}
+    results = replace(
+        decide(fits, settings.decision, evidence),
+        outliers=outliers(model.design.labels, sites, evidence.sizes(fits["scalar"].unique().tolist())),
+        normality=evidence.normality(),
+    )
+    return replace(results, **trust(settings, model, shown.cohorts[dims], shown.grids, fits, evidence))
+
+
 def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
     kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
     run = settings.run
+    if settings.profile == "both" and not has_radial_bins(run.output_dir):
+        kinds = ("1D",)  # profiles that another program made have one dimension
     cohorts = {
         d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb)
         for d in kinds
@@ -192,8 +233,7 @@ def _fit_all(
 
     kinds = [d for _ in grids for d in cohorts]
     jobs = ((cohorts[d].only(name), grid) for name, grid in grids.items() for d in cohorts)  # lazy: each is a copy
-    # One process of this machine: a bundle takes less time than another process takes to start.
-    workers = Workers(dask_scheduler=settings.run.dask_scheduler)
+    workers = fit_workers(settings)
     paths: dict[int, Path] = {}
     with closing(map_unordered(partial(_fit, settings, model), jobs, workers)) as done:
         for job, (path, computed) in tqdm(done, total=len(kinds), desc="Models", unit="bundle", disable=None):
@@ -210,7 +250,12 @@ def _fit(settings: GroupSettings, model: GroupModel, job: tuple[Cohort, Grid]) -
 def _reduce_key(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapping[Dims, list[Path]]) -> str:
     """Hash of everything that decides the model's tables and page."""
     files = {p.name: sha256(p) for paths in fits.values() for p in paths}
-    procedure = (settings.stats_mode, settings.alpha, settings.adaptive, settings.alpha_block, settings.alpha_cell)
+    procedure = (repr(settings.decision), settings.calibrate, settings.sensitivity)
+    if settings.decision.block_file is not None:
+        files[settings.decision.block_file.name] = sha256(settings.decision.block_file)
+    tested = selftest_file(settings.run.output_dir, model.name)
+    if tested.with_suffix(".json").is_file():
+        files[tested.name] = sha256(tested.with_suffix(".json"))
     digest = hashlib.sha256(model.joined.to_csv().encode())
     for cohort in shown.cohorts.values():
         digest.update("\t".join(cohort.absence.ravel()).encode())
@@ -219,9 +264,11 @@ def _reduce_key(settings: GroupSettings, model: GroupModel, shown: Shown, fits: 
     return settings_hash(files, procedure, digest.hexdigest(), said, __version__)
 
 
-def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], key: str) -> bool:
+def _is_reduced(
+    out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], kinds: Sequence[TableKind], key: str
+) -> bool:
     """Whether the tables are there and were made of these fits, people and settings."""
-    tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in KINDS]  # type: ignore[arg-type]
+    tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in kinds]
     shared = [path for d in cohorts for path in shared_files(out, d)]
     if not all(path.is_file() for path in (*tables, *shared)):
         return False
@@ -229,6 +276,11 @@ def _is_reduced(out: Path, model: GroupModel, cohorts: Mapping[Dims, Cohort], ke
         return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
     except (OSError, ValueError):
         return False
+
+
+def _kinds(settings: GroupSettings) -> tuple[TableKind, ...]:
+    """Tables of the reduce step."""
+    return (*KINDS, *further_kinds(settings))
 
 
 def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None:
@@ -244,40 +296,32 @@ def _write_model(
 ) -> None:
     """Old tables go, then come the model file, sidecars, tables: what is there is complete, whenever it is killed."""
     for dims in results:
-        for kind in KINDS:
-            remove(model_table(out, model.name, dims, kind))  # type: ignore[arg-type]
+        for kind in (*KINDS, *FURTHER):
+            remove(model_table(out, model.name, dims, kind))
+            remove(model_table(out, model.name, dims, kind).with_suffix(".json"))
     write_json(
         model_dir(out, model.name) / f"model-{model.name}_smdl.json", to_smdl(model.name, model.contrasts, model.design)
     )
     sweep = tuple(
-        Column(level_column(a), f"Rejected at the cell level {a:g} (exploratory)") for a in settings.alpha_cell[1:]
+        Column(level_column(a), f"Rejected at the cell level {a:g} (exploratory)")
+        for a in settings.decision.alpha_cell[1:]
     )
     for dims, found in results.items():
-        columns = {
+        columns: dict[TableKind, tuple[Column, ...]] = {
             "stats": (
                 *(FITS_1D if dims == "1D" else FITS_2D),
                 *DECISIONS,
-                *(sweep if settings.stats_mode == "hfdr" else ()),
+                *(sweep if settings.decision.hierarchical else ()),
             ),
             "blocks": BLOCKS,
             "summary": SUMMARY,
             "clusters": CLUSTERS,
+            "outliers": OUTLIERS,
+            "calibration": CALIBRATION,
+            "sensitivity": SENSITIVITY,
         }
-        for kind in KINDS:
-            path = model_table(out, model.name, dims, kind)  # type: ignore[arg-type]
-            write_json(path.with_suffix(".json"), {"SettingsHash": key, **sidecar(columns[kind])})
+        facts = {"SettingsHash": key, "Command": group_command(settings, model.name)}
+        for kind in _kinds(settings):
+            path = model_table(out, model.name, dims, kind)
+            write_json(path.with_suffix(".json"), {**facts, **sidecar(columns[kind])})
             write_table(path, getattr(found, kind))
-
-
-def _plan(settings: GroupSettings, model: GroupModel, cohorts: Mapping[Dims, Cohort], wanted: list[str]) -> int:
-    """Print what a run would do."""
-    design = model.design
-    print(f"Model {model.name}: {design.formula.text}")
-    print(f"{design.n} sessions of {len(np.unique(design.subjects))} subjects; columns {', '.join(design.columns)}")
-    for who, why in model.dropped:
-        print(f"  not in the model: {who} ({why})")
-    print(f"Tested: {', '.join(c.name for c in model.contrasts)}; {settings.stats_mode}")
-    for dims, cohort in cohorts.items():
-        cells = sum(len(cohort.columns_of(b)) for b in wanted)
-        print(f"{dims}: {len(wanted)} bundles, {cells} cells x {len(cohort.scalars)} scalars")
-    return 0

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids.dataset.design_files import read_design
-from spectra_bids.errors import DesignError, MissingInputError, UsageError
+from spectra_bids.errors import DesignError, MissingInputError, UsageError, shown
 from spectra_bids.group.tables import ABSENT
 from spectra_bids.models.contrasts import (
     Contrast,
@@ -24,8 +25,19 @@ from spectra_bids.models.contrasts import (
 )
 from spectra_bids.models.design import Design, build_design
 from spectra_bids.models.formula import parse_formula
+from spectra_bids.models.nesting import require_nested
 from spectra_bids.models.smdl import from_smdl
-from spectra_bids.settings import GroupSettings
+from spectra_bids.settings import FitSettings, GroupSettings, HarmonizeSettings
+
+
+@dataclass(frozen=True, eq=False)
+class Batches:
+    """What ComBat is given: batch (n,), covariates (n, k) or None with their names, reference (n,) or None."""
+
+    batch: NDArray[np.str_]
+    covariates: NDArray[np.float64] | None
+    reference: NDArray[np.bool_] | None
+    names: tuple[str, ...]
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +57,10 @@ class GroupModel:
         Sessions without covariates, and people without profiles.
     notes : tuple of str
         Decisions about columns and cells that a reader should know.
+    used : tuple of str
+        Columns that the fits use beside those of the formula: weights, offset, batches.
+    null : Design, optional
+        A nested model, of the same rows, for the likelihood-ratio test called `lrt`.
 
     """
 
@@ -55,6 +71,30 @@ class GroupModel:
     sessions: NDArray[np.int64]
     unmatched: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
+    used: tuple[str, ...] = ()
+    null: Design | None = None
+
+    @property
+    def rows(self) -> pd.DataFrame:
+        """Columns beside the formula's that the fits use, row by row as `design.X`."""
+        return self.table[[name for name in self.used if name in self.joined.columns]]
+
+    def row_values(self, column: str) -> NDArray[np.float64] | None:
+        """Numbers of a column, (n,); None without a column."""
+        return None if not column else self.table[column].to_numpy(np.float64)
+
+    def batches(self, chosen: HarmonizeSettings) -> Batches:
+        """What ComBat is given."""
+        table = self.table
+        column, _, level = chosen.reference.partition("=")
+        named = " + ".join(f"`{name}`" for name in chosen.covariates)
+        covariates: NDArray[np.float64] | None = None
+        names: tuple[str, ...] = ()
+        if named:
+            design = build_design(parse_formula(f"value ~ {named}"), table)
+            covariates, names = design.X[:, 1:], design.columns[1:]
+        reference = (table[column].astype(str) == level).to_numpy() if column else None
+        return Batches(table[chosen.batch].astype(str).to_numpy(dtype=str), covariates, reference, names)
 
     @property
     def table(self) -> pd.DataFrame:
@@ -88,17 +128,102 @@ def make_model(settings: GroupSettings, sessions: pd.DataFrame) -> GroupModel:
         )
     joined, positions, unmatched = join_covariates(sessions, table, settings)
     design = build_design(formula, joined)
+    contrasts = _contrasts(settings, specs, design)
+    name = settings.model_name or default_name(formula.fixed)
+    if not re.fullmatch(r"[A-Za-z0-9]+", name):
+        raise UsageError(f"--model-name takes letters and digits. Got {name!r}")
+    model = GroupModel(
+        name, design, contrasts, joined, positions[design.rows], unmatched, notes, _used(settings.fitting),
+        _null(settings.fitting, design, joined),
+    )  # fmt: skip
+    _require_used(settings.fitting, model)
+    return model
+
+
+def _null(fitting: FitSettings, design: Design, joined: pd.DataFrame) -> Design | None:
+    """The nested model of --null-formula, on the rows of the design."""
+    if not fitting.null_formula:
+        return None
+    null = build_design(parse_formula(fitting.null_formula), joined.iloc[design.rows].reset_index(drop=True))
+    require_nested(null, design)
+    return null
+
+
+def _used(fitting: FitSettings) -> tuple[str, ...]:
+    """Columns that the fits use beside those of the formula."""
+    chosen = fitting.harmonize
+    of_combat = () if chosen is None else (chosen.batch, *chosen.covariates, chosen.reference.partition("=")[0])
+    return tuple(dict.fromkeys(name for name in (fitting.weights, fitting.offset, *of_combat) if name))
+
+
+def _require_used(fitting: FitSettings, model: GroupModel) -> None:
+    """DesignError for a column beside the formula's that is missing, incomplete, or of the wrong kind."""
+    flags = {fitting.weights: "--weights", fitting.offset: "--offset"}
+    chosen = fitting.harmonize
+    batch, reference = ("", "") if chosen is None else (chosen.batch, chosen.reference.partition("=")[0])
+    table = model.table
+    for name in model.used:
+        of_combat = {batch: "--harmonize-batch", reference: "--harmonize-reference"}.get(name, "--harmonize-covariates")
+        flag = flags.get(name, of_combat)
+        if name not in table.columns:
+            there = ", ".join(c for c in map(str, table.columns) if c not in ("participant_id", "session_id"))
+            raise DesignError(f"{flag} must name a column of the participants table. Got '{name}'; there are: {there}")
+        values = table[name]
+        if values.isna().any():
+            where = [model.design.labels[i] for i in np.flatnonzero(values.isna().to_numpy())]
+            raise DesignError(
+                f"{flag} {name} is n/a for {', '.join(where[:5])}", "Fill it in, or leave these people out"
+            )
+        if name in flags and not pd.api.types.is_numeric_dtype(values.dtype):
+            raise DesignError(f"{flag} {name} must hold numbers. Got '{shown(values.iloc[0])}'")
+        if name == fitting.weights and not (values > 0).all():
+            raise DesignError(f"--weights {name} must be above 0. Got {values.min():g}")
+    if fitting.harmonize is not None and fitting.harmonize.reference:
+        _require_reference(fitting.harmonize.reference, table)
+
+
+def _require_reference(text: str, table: pd.DataFrame) -> None:
+    column, sep, level = text.partition("=")
+    levels = sorted(table[column].astype(str).unique())
+    if not sep or level not in levels:
+        raise DesignError(
+            f"--harmonize-reference is COLUMN=LEVEL, such as group=control. Got '{text}'",
+            f"Levels of {column}: {', '.join(levels[:10])}",
+        )
+
+
+def _contrasts(settings: GroupSettings, specs: Sequence[ContrastSpec], design: Design) -> tuple[Contrast, ...]:
+    """What is tested: --contrast, else what the model file says, else every term."""
     if settings.contrasts:
         contrasts = tuple(c for source in settings.contrasts for c in read_contrasts(source, design))
     else:
         contrasts = resolve_contrasts(specs, design) or term_contrasts(design)
     require_unique(contrasts)
     if not contrasts:
-        raise DesignError(f"the formula {formula.text!r} has no term to test beside the intercept", "Give a --contrast")
-    name = settings.model_name or default_name(formula.fixed)
-    if not re.fullmatch(r"[A-Za-z0-9]+", name):
-        raise UsageError(f"--model-name takes letters and digits. Got {name!r}")
-    return GroupModel(name, design, contrasts, joined, positions[design.rows], unmatched, notes)
+        raise DesignError(
+            f"the formula {design.formula.text!r} has no term to test beside the intercept", "Give a --contrast"
+        )
+    return contrasts
+
+
+def subset_model(settings: GroupSettings, model: GroupModel, keep: NDArray[np.bool_]) -> GroupModel:
+    """The model on some rows of its design: factors and contrasts are made anew.
+
+    Raises
+    ------
+    DesignError
+        If what is left cannot be fitted, or has other contrasts.
+
+    """
+    rows = model.design.rows[keep]
+    joined = model.joined.iloc[rows].reset_index(drop=True)
+    design = build_design(model.design.formula, joined)
+    specs = read_model_file(settings.model_file)[1] if settings.model_file is not None else ()
+    contrasts = _contrasts(settings, specs, design)
+    if [c.name for c in contrasts] != [c.name for c in model.contrasts]:
+        raise DesignError("without these rows the model has other contrasts")
+    null = _null(settings.fitting, design, joined)
+    return replace(model, design=design, contrasts=contrasts, joined=joined, sessions=model.sessions[keep], null=null)
 
 
 def default_name(fixed: str) -> str:

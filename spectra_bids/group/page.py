@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -15,8 +14,11 @@ from spectra_bids import __version__
 from spectra_bids.dataset.names import model_dir, model_page
 from spectra_bids.dataset.outputs import write_text
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results
+from spectra_bids.group.exchange import exchange_blocks
 from spectra_bids.group.model import GroupModel, absence_warnings
+from spectra_bids.group.nested import NAME as LRT
 from spectra_bids.group.tables import Cohort, Dims
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
@@ -34,11 +36,13 @@ def write_page(
     results: Mapping[Dims, Results],
     sidecars: Sequence[Mapping[str, Any]],
     absent: tuple[str, ...] = (),
+    harmonization: pd.DataFrame | None = None,
+    selftest: tuple[str, bool] | None = None,
 ) -> Path:
     """Write `model-<name>.html` and the figures beside the model's tables."""
     out = settings.run.output_dir
     coverage = bundle_status(next(iter(cohorts.values())), model)
-    notices = [Notice("note", note) for note in model.notes]
+    notices = [_notice(note) for note in model.notes]
     if absent:
         what = "1 bundle of the atlas is" if len(absent) == 1 else f"{len(absent)} bundles of the atlas are"
         title = f"{what} in nobody's data and not tested"
@@ -47,7 +51,7 @@ def write_page(
     page = GroupPage(
         name=model.name,
         formula=model.design.formula.text,
-        contrasts=tuple(_contrast(c, model.design) for c in model.contrasts),
+        contrasts=_contrasts(model),
         design=_design(model, warnings),
         settings=settings,
         stats={k: r.stats for k, r in results.items()},
@@ -55,14 +59,21 @@ def write_page(
         summary={k: r.summary for k, r in results.items()},
         clusters={k: r.clusters for k, r in results.items()},
         profiles=_measured(cohorts.get("1D"), model),
-        ends={n: g.ends for n, g in grids.items()},
-        sides={n: g.sides for n, g in grids.items()},
+        ends={n: g.ends for n, g in grids.items() if g.is_located},
+        sides={n: g.sides for n, g in grids.items() if g.is_located},
         units=_units(sidecars, next(iter(cohorts.values())).scalars),
         coverage=coverage,
         space=str(sidecars[0]["Atlas"].get("Space", "atlas space")),
         provenance=_provenance(sidecars, grids),
         command=group_command(settings, model.name),
         notices=tuple(notices),
+        outliers={k: r.outliers for k, r in results.items() if r.outliers is not None},
+        normality={k: r.normality for k, r in results.items() if r.normality is not None},
+        calibration={k: r.calibration for k, r in results.items() if r.calibration is not None},
+        sensitivity={k: r.sensitivity for k, r in results.items() if r.sensitivity is not None},
+        harmonization=harmonization,
+        exchanged=_exchanged(settings, model),
+        selftest=selftest,
     )
     drawn = group_figures(page)
     for figure in drawn:
@@ -70,6 +81,19 @@ def write_page(
     path = model_page(out, model.name)
     write_text(path, group_page(page, drawn))
     return path
+
+
+def _exchanged(settings: GroupSettings, model: GroupModel) -> dict[str, str]:
+    """Who is exchanged with whom in mode perm, by contrast."""
+    if settings.decision.mode != "perm":
+        return {}
+    return {c.name: exchange_blocks(settings.decision.permutation, model, c).words for c in model.contrasts}
+
+
+def _notice(note: str) -> Notice:
+    """A note; of a long one the part before its first colon is the title."""
+    title, _, text = note.partition(": ")
+    return Notice("note", title, text[:1].upper() + text[1:]) if len(note) > 120 and text else Notice("note", note)
 
 
 def bundle_status(cohort: Cohort, model: GroupModel) -> pd.DataFrame:
@@ -84,24 +108,13 @@ def _design(model: GroupModel, warnings: list[str]) -> DesignSummary:
     return replace(summary, dropped=model.dropped, warnings=(*summary.warnings, *warnings))
 
 
-def group_command(settings: GroupSettings, name: str) -> str:
-    """Command that makes this model's outputs: the same whatever was said of processes or verbosity."""
-    run = settings.run
-    words = ["spectra-bids", str(run.bids_dir), str(run.output_dir), "group", "--model-name", name]
-    words += ["--participant-label", *run.participant_labels] if run.participant_labels else []
-    words += ["--session-label", *run.session_labels] if run.session_labels else []
-    words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
-    words += ["--design", str(settings.design)] if settings.design else []
-    words += ["--contrast", *settings.contrasts] if settings.contrasts else []
-    words += ["--scalars", *settings.scalars, "--profile", settings.profile, "--stats-mode", settings.stats_mode]
-    if settings.stats_mode == "hfdr":
-        cell = [f"{a:.12g}" for a in settings.alpha_cell]
-        words += ["--alpha-block", f"{settings.alpha_block:.12g}", "--alpha-cell", *cell]
-    else:
-        words += ["--alpha", f"{settings.alpha:.12g}", *(["--adaptive"] if settings.adaptive else [])]
-    words += ["--min-subjects", str(settings.min_subjects)] if settings.min_subjects is not None else []
-    words += ["--allow-partial"] if settings.allow_partial else []
-    return shlex.join(words)
+def _contrasts(model: GroupModel) -> tuple[ContrastItem, ...]:
+    """What was tested, in the order of the tables."""
+    tested = [_contrast(contrast, model.design) for contrast in model.contrasts]
+    if model.null is not None:
+        against = f"likelihood ratio of the model and {model.null.formula.text}"
+        tested.append(ContrastItem(LRT, against))
+    return tuple(tested)
 
 
 def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
@@ -127,7 +140,8 @@ def _measured(cohort: Cohort | None, model: GroupModel) -> pd.DataFrame | None:
     if cohort is None:
         return None
     n, c = len(model.sessions), len(cohort.cells)
-    table = pd.concat([cohort.cells] * n, ignore_index=True)
+    cells = cohort.cells.assign(bundle=pd.Categorical(cohort.cells["bundle"]))  # found by number, not by text
+    table = pd.concat([cells] * n, ignore_index=True)
     table["participant"] = np.repeat(model.table["participant_id"].to_numpy(), c)
     if "session_id" in model.table.columns:
         table["session"] = np.repeat(model.table["session_id"].to_numpy(), c)

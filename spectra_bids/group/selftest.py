@@ -7,9 +7,11 @@ The R engine is R's lmerTest through pymer4 and shares no code with the batched 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +22,7 @@ from spectra_bids.dataset.grids import has_radial_bins
 from spectra_bids.dataset.names import model_dir
 from spectra_bids.dataset.outputs import remove, write_json, write_table
 from spectra_bids.errors import NothingSelectedError
+from spectra_bids.group.batches import harmonized
 from spectra_bids.group.model import GroupModel, make_model
 from spectra_bids.group.tables import Cohort, Dims, read_cohort
 from spectra_bids.models.fits import fit_cells
@@ -37,12 +40,13 @@ _KEYS = ["profile", "scalar", "column"]
 
 @dataclass(frozen=True, eq=False)
 class SelfTest:
-    """What a self-test found: rows as columns.SELFTEST, the model's name and formula."""
+    """What a self-test found: rows as columns.SELFTEST, the model's name, its formula and how it is fitted."""
 
     table: pd.DataFrame
     model: str
     formula: str
     seed: int
+    fitting: str = ""
 
     @property
     def n_cells(self) -> int:
@@ -106,7 +110,7 @@ def selftest(settings: GroupSettings, n_cells: int = 20, seed: int = 0) -> SelfT
                 columns = part.loc[(part["profile"] == dims) & (part["scalar"] == scalar), "column"].to_numpy()
                 if found >= n_cells or not len(columns):
                     continue
-                values = cohort.values[scalar][np.ix_(model.sessions, columns)]
+                values = _fitted_values(cohort, model, settings, scalar, columns)
                 compared = _compared(values, model, settings, n_cells - found)
                 found += compared["cell"].nunique()
                 where = cohort.cells.iloc[columns[compared.pop("cell").to_numpy()]].reset_index(drop=True)
@@ -117,7 +121,7 @@ def selftest(settings: GroupSettings, n_cells: int = 20, seed: int = 0) -> SelfT
         raise NothingSelectedError(f"no cell of model {model.name} can be fitted", "The fits' fit_status says why")
     table = pd.concat(tables, ignore_index=True).reindex(columns=names(SELFTEST))
     table = table.sort_values(["profile", "bundle", "scalar", "s", "r"], kind="stable", ignore_index=True)
-    return SelfTest(table, model.name, model.design.formula.text, seed)
+    return SelfTest(table, model.name, model.design.formula.text, seed, settings.fitting.key)
 
 
 def write_selftest(out: Path, found: SelfTest) -> Path:
@@ -126,6 +130,7 @@ def write_selftest(out: Path, found: SelfTest) -> Path:
     versions = r_versions()
     facts = {
         "Formula": found.formula,
+        "Fitting": found.fitting,
         "Seed": found.seed,
         "Cells": found.n_cells,
         "Limits": LIMITS,
@@ -133,7 +138,7 @@ def write_selftest(out: Path, found: SelfTest) -> Path:
         "Agree": found.ok,
         "Summary": found.line,
         "Versions": versions,
-        "SettingsHash": settings_hash(found.formula, found.seed, versions, LIMITS),
+        "SettingsHash": settings_hash(found.formula, found.fitting, found.seed, versions, LIMITS),
     }
     remove(path)
     write_json(path.with_suffix(".json"), {**facts, **sidecar(SELFTEST)})
@@ -144,6 +149,17 @@ def write_selftest(out: Path, found: SelfTest) -> Path:
 def selftest_file(out: Path, model: str) -> Path:
     """Table of a model's self-test."""
     return model_dir(out, model) / f"model-{model}_selftest.tsv"
+
+
+def read_finding(out: Path, model: GroupModel, settings: GroupSettings) -> tuple[str, bool] | None:
+    """Line and verdict of a model's self-test; None if there is none of this formula and these fits."""
+    try:
+        facts = json.loads(selftest_file(out, model.name).with_suffix(".json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if (facts.get("Formula"), facts.get("Fitting")) != (model.design.formula.text, settings.fitting.key):
+        return None
+    return str(facts["Summary"]), bool(facts["Agree"])
 
 
 def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
@@ -170,14 +186,33 @@ def _shuffled(cohorts: Mapping[Dims, Cohort], seed: int) -> pd.DataFrame:
     return table.iloc[np.random.default_rng(seed).permutation(len(table))]
 
 
+def _fitted_values(
+    cohort: Cohort, model: GroupModel, settings: GroupSettings, scalar: str, columns: NDArray[np.integer]
+) -> NDArray[np.float64]:
+    """Values of some cells as they are fitted, (n, columns); ComBat learns from all cells of a bundle."""
+    measured = cohort.values[scalar]
+    if settings.fitting.harmonize is None:
+        return np.asarray(measured[np.ix_(model.sessions, columns)])
+    out = np.empty((len(model.sessions), len(columns)))
+    bundles = cohort.cells["bundle"].to_numpy(dtype=object)[columns]
+    for bundle in dict.fromkeys(bundles):
+        index = cohort.columns_of(str(bundle))
+        whole = harmonized(settings.fitting, model, measured[np.ix_(model.sessions, index)])
+        mine = np.flatnonzero(bundles == bundle)
+        out[:, mine] = whole[:, np.searchsorted(index, columns[mine])]
+    return out
+
+
 def _compared(values: NDArray[np.float64], model: GroupModel, settings: GroupSettings, most: int) -> pd.DataFrame:
     """Both engines' numbers for the first `most` cells that can be fitted, contrast by contrast, and differences."""
-    least = settings.fitting.min_subjects
-    ours = fit_cells(values, model.design, model.contrasts, least)
+    fitting = settings.fitting
+    rows = {"weights": model.row_values(fitting.weights), "offset": model.row_values(fitting.offset)}
+    how: dict[str, Any] = {"estimation": fitting.estimation, "min_subjects": fitting.min_subjects, **rows}
+    ours = fit_cells(values, model.design, model.contrasts, **how)
     # What has too few values, or is constant, has no fit to compare; both engines count alike.
     able = ours.loc[~ours["fit_status"].isin(["too_few", "constant", "not_estimable"]), "cell"].unique()[:most]
     ours = ours[ours["cell"].isin(able)].reset_index(drop=True)
-    theirs = fit_cells_lme4(values[:, able], model.design, model.contrasts, min_subjects=least)
+    theirs = fit_cells_lme4(values[:, able], model.design, model.contrasts, **how)
     both = ours[["contrast", "cell", "statistic", "n", *_NUMBERS]].assign(
         **{f"{name}_r": theirs[name].to_numpy() for name in _NUMBERS}
     )

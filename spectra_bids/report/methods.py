@@ -1,4 +1,4 @@
-"""Methods in words with citations, the guarantee of the procedure, logs/CITATION.md and logs/CITATION.bib.
+"""Methods of the profiles in words with citations, logs/CITATION.md and logs/CITATION.bib.
 
 The text of the citation files does not depend on a run, so that jobs that share an output folder write equal bytes.
 """
@@ -10,7 +10,7 @@ from importlib import metadata
 
 from spectra_bids import __version__
 from spectra_bids.report.references import MODEL_KEYS, PARTICIPANT_KEYS, REFERENCES, Reference
-from spectra_bids.settings import GroupSettings, ProfileSettings
+from spectra_bids.settings import ProfileSettings
 
 SOFTWARE = (
     "numpy",
@@ -85,99 +85,10 @@ def participant_methods(settings: ProfileSettings, routes: Iterable[str] = ()) -
     )
 
 
-def group_methods(settings: GroupSettings, formula: str, has_random: bool) -> tuple[str, ...]:
-    """How the group results were made, paragraphs."""
-    model = (
-        "One linear mixed model per cell was fitted by restricted maximum likelihood, all cells at once; t and F tests "
-        "have Satterthwaite's degrees of freedom "
-        f"{cite(*MODEL_KEYS)}. A variance of the random effect that is estimated at 0 (a singular fit) is a valid fit."
-        if has_random
-        else "One linear model per cell was fitted by ordinary least squares; t and F tests have exact degrees of "
-        "freedom."
-    )
-    return (
-        f"Group inference used spectra_bids {__version__} with the formula {formula}. {model}",
-        "Missing values are left out cell by cell. Cells without a valid p value leave the family: they are neither "
-        "p = 1 nor p = 0.",
-        *correction(settings),
-    )
-
-
-def correction(settings: GroupSettings) -> tuple[str, ...]:
-    """The multiple-testing procedure, paragraphs."""
-    family = (
-        "A family is one contrast of one scalar, 1D and 2D apart; each family is corrected on its own and nothing is "
-        "corrected across families."
-    )
-    if settings.stats_mode == "fdr":
-        name = (
-            f"the adaptive two-stage procedure {cite('benjamini2006')}"
-            if settings.adaptive
-            else f"the Benjamini-Hochberg procedure {cite('benjamini1995')}"
-        )
-        return (f"{family} All cells of a family were corrected together by {name} at level {settings.alpha:g}.",)
-    return (
-        f"{family} Bundles are the blocks of a hierarchical procedure {cite('benjamini2014', 'bogomolov2021')}: the p "
-        f"values of a bundle's cells are combined by Simes' test {cite('simes1986')}; Benjamini-Hochberg "
-        f"{cite('benjamini1995')} over the m bundles at level {settings.alpha_block:g} selects R of them; within each "
-        "selected bundle, Benjamini-Hochberg over its cells at level α·R/m, "
-        f"α = {settings.alpha_cell[0]:g}, rejects cells. The column q is the adjusted p of a cell times m/R, to be "
-        "compared with α.",
-    )
-
-
-def guarantee(settings: GroupSettings) -> tuple[str, ...]:
-    """What the procedure guarantees and what it does not, paragraphs."""
-    proviso = (
-        "if the cells' p values are valid and independent or positively dependent (PRDS); for two-sided tests of "
-        "smooth fields, as here, this rests on simulation, not on proof"
-    )
-    if settings.stats_mode == "fdr" and settings.adaptive:
-        return (
-            "The expected share of false rejections among the rejected cells of a family (the false discovery rate) is "
-            f"at most {settings.alpha:g}, if the cells' p values are valid and independent. The adaptive two-stage "
-            "procedure is proven for independent p values only; for positively dependent ones, as neighbouring cells "
-            "have, this rests on simulation.",
-            "Nothing is guaranteed of bundles: a bundle with a rejected cell is not itself a tested finding.",
-        )
-    if settings.stats_mode == "fdr":
-        return (
-            "The expected share of false rejections among the rejected cells of a family (the false discovery rate) is "
-            f"at most {settings.alpha:g}, {proviso}.",
-            "Nothing is guaranteed of bundles: a bundle with a rejected cell is not itself a tested finding.",
-        )
-    sweep = ", ".join(f"{a:g}" for a in settings.alpha_cell[1:])
-    text = (
-        "The false discovery rate over bundles (the expected share of false ones among the selected bundles) is at "
-        f"most {settings.alpha_block:g}, and the average over the selected bundles of the false discovery rate "
-        f"over their cells is at most {settings.alpha_cell[0]:g}, {proviso}.",
-        "It does not bound the false discovery rate of all rejected cells pooled over the bundles.",
-    )
-    if not sweep:
-        return text
-    return (
-        *text,
-        f"The level within bundles was fixed in advance at {settings.alpha_cell[0]:g}. Results at the other levels "
-        f"({sweep}) are exploratory.",
-    )
-
-
 def participant_references(routes: Iterable[str] = ()) -> tuple[str, ...]:
     """References of the participant page."""
     extra = ("garyfallidis2015",) if "slr" in set(routes) else ()
     return tuple(REFERENCES[key].text for key in (*PARTICIPANT_KEYS, *extra))
-
-
-def group_references(settings: GroupSettings, has_random: bool) -> tuple[str, ...]:
-    """References of the group page."""
-    procedure = {
-        ("hfdr", False): ("benjamini2014", "bogomolov2021", "simes1986", "benjamini1995"),
-        ("hfdr", True): ("benjamini2014", "bogomolov2021", "simes1986", "benjamini1995"),
-        ("fdr", False): ("benjamini1995",),
-        ("fdr", True): ("benjamini2006",),
-    }[settings.stats_mode, settings.adaptive]
-    keys = (*PARTICIPANT_KEYS, *(MODEL_KEYS if has_random else ()), *procedure)
-    return tuple(REFERENCES[key].text for key in keys)
 
 
 def citation_md() -> str:
@@ -192,6 +103,12 @@ def citation_md() -> str:
         f"- Mixed models with Satterthwaite's degrees of freedom: {_keys(*MODEL_KEYS)}.",
         f"- Hierarchical FDR (`--stats-mode hfdr`): {_keys('benjamini2014', 'bogomolov2021', 'simes1986')}.",
         f"- FDR (`--stats-mode fdr`): {_keys('benjamini1995')}; with `--adaptive`: {_keys('benjamini2006')}.",
+        f"- Permutation (`--stats-mode perm`): {_keys('freedman1983', 'winkler2014')}; TFCE: {_keys('smith2009')}.",
+        f"- Combinations of p values (`--combination`): acat {_keys('liu2020')}, minp-galwey {_keys('galwey2009')}, "
+        f"gates {_keys('li2011')}.",
+        f"- R engine (`--engine pymer4`): {_keys('jolly2018', 'bates2015', 'kuznetsova2017')}; Kenward-Roger: "
+        f"{_keys('kenward1997', 'halekoh2014')}.",
+        f"- ComBat (`--harmonize combat`): {_keys('johnson2007', 'fortin2018')}.",
         f"- Data organisation: {_keys('gorgolewski2016', 'yarkoni2019')}.",
         f"- Computing: {_keys('harris2020', 'virtanen2020')}.",
         "",

@@ -299,6 +299,14 @@ class GroupPage:
         Name of the atlas space, for coordinates.
     provenance, command, notices
         As in ParticipantPage.
+    calibration, sensitivity : mapping of "1D", "2D" to DataFrame
+        CALIBRATION and SENSITIVITY of columns.py; empty where they were not asked for.
+    harmonization : DataFrame or None
+        What ComBat removed: kind, bundle, scalar, batch, n, shift, shift_sd, scale, cells, left_out.
+    exchanged : mapping of contrast to text
+        Who was exchanged with whom by permutation; empty without it.
+    selftest : (text, bool) or None
+        The self-test's line, and whether the engines agree.
 
     """
 
@@ -320,3 +328,18 @@ class GroupPage:
     provenance: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     notices: tuple[Notice, ...] = ()
+    outliers: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    normality: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    calibration: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    sensitivity: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    harmonization: pd.DataFrame | None = None
+    exchanged: Mapping[str, str] = field(default_factory=dict)
+    selftest: tuple[str, bool] | None = None
+
+    @property
+    def noun(self) -> str:
+        """What a block is called: a bundle, a resel, or a block of the user's own."""
+        decision = self.settings.decision
+        if decision.mode == "hfdr_resel":
+            return "resel"
+        return "bundle" if decision.block_file is None else "block"

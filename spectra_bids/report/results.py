@@ -9,7 +9,7 @@ import pandas as pd
 from spectra_bids.columns import BLOCKS, CLUSTERS, FIT_STATUSES, STATUSES
 from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, effect_overview
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
-from spectra_bids.report import methods, words
+from spectra_bids.report import procedures, words
 from spectra_bids.report.pages import (
     Block,
     Bullets,
@@ -27,6 +27,7 @@ from spectra_bids.report.pages import (
 )
 from spectra_bids.report.subject import alphanumeric, provenance, status_words
 from spectra_bids.report.tables import cell, table
+from spectra_bids.report.trust import harmonization, miscalibrated, trust
 from spectra_bids.report.words import Family, counted, families
 
 #: Bundles drawn over all families; 20 kB each keeps the page well below its 10 MB.
@@ -37,6 +38,7 @@ _BLOCK_HEADINGS = {
     "scalar": "Scalar",
     "kind": "Profile",
     "block": "Bundle",
+    "bundle": "Bundle",
     "n_cells": "Cells",
     "n_valid": "Tested",
     "p_block": "p block",
@@ -137,19 +139,20 @@ def sections(page: GroupPage, drawn: tuple[FigureItem, ...]) -> tuple[Section, .
     random = any(column.role == "random factor" for column in page.design.columns)
     notices: tuple[Block, ...] = page.notices
     return (
-        Section("summary", "Summary", (*_summary(page, every), *notices)),
+        Section("summary", "Summary", (*_summary(page, every), *miscalibrated(page), *notices)),
         Section("coverage", "Coverage", _coverage(page, drawn)),
         Section("design", "Design", _design(page)),
         Section("results", "Results", _results(page, every, drawn)),
-        Section("blocks", "All bundles, all families", (_all_blocks(page, every),)),
-        Section("fits", "Fits", _fits(page, every)),
-        Section("guarantee", "What the procedure guarantees", (Prose(methods.guarantee(page.settings)),)),
+        Section("blocks", f"All {page.noun}s, all families", (_all_blocks(page, every),)),
+        Section("fits", "Fits", (*harmonization(page), *_fits(page, every))),
+        *trust(page, every),
+        Section("guarantee", "What the procedure guarantees", (Prose(procedures.guarantee(page.settings.decision)),)),
         Section(
             "methods",
             "Methods",
             (
-                Prose(methods.group_methods(page.settings, page.formula, random)),
-                Fold("References", (Prose(methods.group_references(page.settings, random)),)),
+                Prose(procedures.group_methods(page.settings, page.formula, random, page.exchanged)),
+                Fold("References", (Prose(procedures.group_references(page.settings, random)),)),
             ),
         ),
         provenance(page.provenance, page.command),
@@ -258,7 +261,7 @@ def _results(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]
         rest = tuple(item for item in mine if "_desc-overview" not in item.name)
         inside: list[Block] = [Prose((words.outcome(family),))]
         if family.found:
-            inside += [_block_table(family), *_cluster_tables(family)]
+            inside += [_block_table(family, page), *_cluster_tables(family)]
             if rest:
                 inside.append(Gallery(rest))
         elif said := words.nothing_found(family):
@@ -272,15 +275,23 @@ def _results(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]
     return tuple(blocks)
 
 
-def _block_table(family: Family) -> TableItem:
-    keys = ("block", "n_cells", "n_valid", "p_block", "q_block", "n_rejected")
-    chosen = family.blocks[family.blocks["block"].astype(str).isin(family.shown)].sort_values("p_block", kind="stable")
-    heads = [(key, _BLOCK_HEADINGS[key], _DESCRIPTIONS[key]) for key in keys]
+def _block_table(family: Family, page: GroupPage) -> TableItem:
+    keys = ("block", *_further(page), "n_cells", "n_valid", "p_block", "q_block", "n_rejected")
+    heads = [(key, _heading(key, page), _DESCRIPTIONS[key]) for key in keys]
     if family.kind == "1D":
-        heads[1] = (heads[1][0], "Nodes", heads[1][2])
+        heads = [(key, "Nodes" if key == "n_cells" else text, said) for key, text, said in heads]
     name = f"selected-{alphanumeric(family.name)}"
-    what = "Selected bundles" if str(family.main["mode"]) == "hfdr" else "Bundles with rejected cells"
-    return table(name, chosen, heads, f"{what}, the smallest p first.")
+    what = f"Selected {family.noun}s" if page.settings.decision.hierarchical else "Bundles with rejected cells"
+    return table(name, family.chosen, heads, f"{what}, the smallest p first.", tools=len(family.chosen) > 12)
+
+
+def _heading(key: str, page: GroupPage) -> str:
+    return page.noun.capitalize() if key == "block" else _BLOCK_HEADINGS[key]
+
+
+def _further(page: GroupPage) -> tuple[str, ...]:
+    """The bundles of blocks that are none, where their names do not say them."""
+    return ("bundle",) if page.noun == "block" else ()
 
 
 def _cluster_tables(family: Family) -> tuple[TableItem, ...]:
@@ -301,13 +312,17 @@ def _sweep(family: Family) -> tuple[Block, ...]:
     if len(family.levels) < 2:
         return ()
     heads = [
-        ("alpha_cell", "Level within bundles", ""),
+        ("alpha_cell", f"Level within {family.noun}s", ""),
         ("n_rejected", "Rejected", ""),
         ("exploratory", "Standing", "every level but the first is exploratory"),
     ]
     frame = family.levels.copy()
     frame["exploratory"] = ["exploratory" if x else "confirmatory" for x in is_true(frame["exploratory"])]
-    return (table(f"sweep-{alphanumeric(family.name)}", frame, heads, "Other levels within bundles are exploratory."),)
+    return (
+        table(
+            f"sweep-{alphanumeric(family.name)}", frame, heads, f"Other levels within {family.noun}s are exploratory."
+        ),
+    )
 
 
 def _all_blocks(page: GroupPage, every: list[Family]) -> TableItem:
@@ -316,8 +331,9 @@ def _all_blocks(page: GroupPage, every: list[Family]) -> TableItem:
     if len(frame):
         flags = frame["selected"].astype(str).str.lower()
         frame["selected"] = flags.map({"true": "selected", "false": "no"}).fillna("n/a")
-    heads = [(key, text, _DESCRIPTIONS.get(key, "")) for key, text in _BLOCK_HEADINGS.items()]
-    caption = "Every bundle of every family. Headings sort; the field filters."
+    keys = [key for key in _BLOCK_HEADINGS if key != "bundle" or _further(page)]
+    heads = [(key, _heading(key, page), _DESCRIPTIONS.get(key, "")) for key in keys]
+    caption = f"Every {page.noun} of every family. Headings sort; the field filters."
     return table("all-blocks", frame, heads, caption, tools=True, tones=_block_tones)
 
 

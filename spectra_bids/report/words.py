@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from spectra_bids.figures.plots import is_true
+from spectra_bids.figures.plots import is_true, letter
 from spectra_bids.figures.style import end_word, number
 from spectra_bids.report.pages import ContrastItem, GroupPage
 from spectra_bids.report.tables import p_text
@@ -30,6 +30,8 @@ class Family:
     blocks: pd.DataFrame
     levels: pd.DataFrame
     clusters: pd.DataFrame
+    noun: str = "bundle"
+    units: str = ""
 
     @property
     def name(self) -> str:
@@ -54,10 +56,17 @@ class Family:
 
     @property
     def shown(self) -> list[str]:
-        """Bundles worth a figure, the clearest first: the selected ones; those with rejected cells under fdr."""
+        """Bundles worth a figure, the clearest first: those with a selected block, or with rejected cells."""
+        inside = self.stats[["block", "bundle"]].drop_duplicates().groupby("block", sort=False)["bundle"]
+        bundles = {str(block): [str(b) for b in of] for block, of in inside}
+        return list(dict.fromkeys(b for block in self.chosen["block"] for b in bundles.get(str(block), [])))
+
+    @property
+    def chosen(self) -> pd.DataFrame:
+        """Blocks that are selected or have rejected cells, the smallest p first."""
         blocks = self.blocks
         chosen = blocks[is_true(blocks["selected"]) | (blocks["n_rejected"].fillna(0) > 0)]
-        return [str(b) for b in chosen.sort_values("p_block", kind="stable")["block"]]
+        return chosen.sort_values("p_block", kind="stable")
 
 
 def families(page: GroupPage) -> list[Family]:
@@ -71,7 +80,8 @@ def families(page: GroupPage) -> list[Family]:
                 continue
             tables = (page.stats[kind], page.blocks[kind], page.clusters[kind])
             stats, blocks, clusters = (t[(t["scalar"] == scalar) & (t["contrast"] == contrast)] for t in tables)
-            out.append(Family(kind, str(scalar), str(contrast), stats, blocks, levels, clusters))
+            units = page.units.get(str(scalar), "")
+            out.append(Family(kind, str(scalar), str(contrast), stats, blocks, levels, clusters, page.noun, units))
     return sorted(out, key=lambda f: (order.get(f.contrast, len(order)), scalars.get(f.scalar, len(scalars)), f.kind))
 
 
@@ -98,13 +108,19 @@ def outcome(family: Family) -> str:
     valid, rejected = _count(row, "n_valid"), _count(row, "n_rejected")
     if valid == 0:
         return f"Nothing could be tested: none of {_count(row, 'n_cells')} {cells} has a p value."
-    if str(row["mode"]) == "fdr":
+    mode = str(row["mode"])
+    if mode.startswith(("fdr", "perm")):
         over = counted(_count(row, "n_blocks"), "bundle")
-        return f"{rejected} of {valid} {cells} rejected over {over}, level {row['alpha_cell']:g}."
+        level = "level" if mode.startswith("fdr") else "family-wise level"
+        return f"{rejected} of {valid} {cells} rejected over {over}, {level} {row['alpha_cell']:g}."
+    scalar = ""
+    if np.isfinite(row.get("q_scalar", np.nan)):
+        chosen = "selected" if bool(is_true(family.levels["scalar_selected"])[0]) else "not selected"
+        scalar = f"The scalar is {chosen} (q {p_text(float(row['q_scalar']))}); "
+    selected, m = _count(row, "n_selected"), _count(row, "n_blocks")
     return (
-        f"{_count(row, 'n_selected')} of {counted(_count(row, 'n_blocks'), 'bundle')} selected "
-        f"(R = {_count(row, 'n_selected')}, m = {_count(row, 'n_blocks')}, level {row['alpha_block']:g}); "
-        f"{rejected} of {valid} {cells} rejected (level {row['alpha_cell']:g})."
+        f"{scalar}{selected} of {counted(m, family.noun)} selected (R = {selected}, m = {m}, level "
+        f"{row['alpha_block']:g}); {rejected} of {valid} {cells} rejected (level {row['alpha_cell']:g})."
     )
 
 
@@ -116,8 +132,29 @@ def nothing_found(family: Family) -> str:
     text = f"Smallest p of a {'node' if family.kind == '1D' else 'cell'}: {p_text(float(family.main['p_min']))}"
     if len(blocks) and blocks["q_block"].notna().any():
         best = blocks.loc[blocks["q_block"].idxmin()]
-        text += f"; smallest block q: {p_text(float(best['q_block']))} ({best['block']})"
-    return text + "."
+        is_fwe = str(family.main["mode"]).startswith("perm")
+        what = "smallest family-wise p" if is_fwe else "smallest block q"
+        text += f"; {what}: {p_text(float(best['q_block']))} ({best['block']})"
+    effect = smallest_effect(family)
+    return f"{text}." + (f" {effect}" if effect else "")
+
+
+def smallest_effect(family: Family) -> str:
+    """The minimum detectable effect of a family in one sentence; empty for F tests and permutation."""
+    if "mde" not in family.stats:
+        return ""
+    mde, std = (family.stats[name].dropna() for name in ("mde", "mde_std"))
+    if not len(mde):
+        return ""
+    units = f" {family.units}" if family.units else ""
+    low, middle, high = (number(float(v)) for v in (mde.min(), mde.median(), mde.max()))
+    sd = f" ({number(float(std.median()))} SD)" if len(std) else ""
+    slope = "effect_type" in family.stats and (family.stats["effect_type"].astype(str) == "partial_r").any()
+    where = "node" if family.kind == "1D" else "cell"
+    return (
+        f"An effect of {middle}{units}{sd}{' per unit of the covariate' if slope else ''} would have been found with "
+        f"80 % power in the median {where}; {low} to {high} over all."
+    )
 
 
 MEANING_OF_NOTHING = (
@@ -146,7 +183,7 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     things = "node" if family.kind == "1D" else "cell"
     parts = [counted(size, things), _span("node", s_low, s_high, int(rows["s"].max()))]
     low_end = page.ends.get(bundle, ("", ""))[0]
-    if s_low in mm.index and s_high in mm.index:
+    if np.isfinite(mm.get(s_low, np.nan)) and np.isfinite(mm.get(s_high, np.nan)):
         start = f"the {end_word(low_end)} end" if low_end else "the low end"
         distance = f"{mm[s_low]:.0f}–{mm[s_high]:.0f}" if s_low != s_high else f"{mm[s_low]:.0f}"
         parts.append(f"{distance} mm from {start}")
@@ -155,13 +192,16 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     text = ", ".join(parts) + ". "
     contrast = next((c for c in page.contrasts if c.name == family.contrast), ContrastItem(family.contrast))
     sign = {"+": contrast.up, "-": contrast.down}.get(str(cluster["direction"]), "")
-    is_f = bool((rows["statistic"].astype(str) == "F").any())
-    peak = f"{'F' if is_f else 't'} = {number(float(cluster['value_peak']))}"
+    symbol = letter(rows)
+    is_f = symbol != "t"
+    peak = f"{symbol} = {number(float(cluster['value_peak']))}"
     if np.isfinite(cluster["estimate_peak"]):
         units = page.units.get(family.scalar, "")
         peak += f", estimate {number(float(cluster['estimate_peak']))}{' ' + units if units else ''}"
     text += f"{sign[:1].upper() + sign[1:] + '; at' if sign and not is_f else 'At'} its peak {peak}, "
     text += f"p = {p_text(float(cluster['p_peak']))}, q = {p_text(float(cluster['q_peak']))}. "
+    if not any(np.isfinite(cluster[f"{axis}_mm"]) for axis in "xyz"):
+        return text.rstrip()  # profiles that were imported: nobody knows where
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
     return text + f"Centre: {centre} mm ({page.space})."
 

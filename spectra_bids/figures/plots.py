@@ -136,7 +136,7 @@ def effect_profile(
         _mark_rejected(axes, nodes, rejected)
         along_mm(axes, x, ends, unit)
         value_axis(axes, _range(span))
-        kind = "estimate and 95 % CI" if has_estimate else "F value"
+        kind = "estimate and 95 % CI" if has_estimate else f"{letter(rows)} value"
         heading(figure, axes, title, _with_unit(kind, units if has_estimate else ""))
         _raise_title(figure, remark)
         text = f"{label(title)}: {kind} along the tract, {len(rejected)} of {len(rows)} nodes rejected"

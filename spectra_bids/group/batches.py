@@ -55,7 +55,7 @@ def removed(scalar: str, found: Harmonized) -> list[dict[str, object]]:
     rows: list[dict[str, object]] = []
     for b, batch in enumerate(found.batches):
         shift, scale = np.abs(found.shift[b, done]), found.scale[b, done]
-        medians = (_median(shift), _median(shift / spread[done]), _median(scale))
+        medians = (_median(shift), _median(shift / spread), _median(scale))
         cells = (len(done), int(found.left_out.sum()))
         rows.append(dict(zip(KEYS, (scalar, batch, int(found.n[b]), *medians, *cells), strict=True)))
     return rows

@@ -105,7 +105,7 @@ def _shuffled(model: GroupModel, contrast: Contrast, index: NDArray[np.integer])
     joined = model.joined.copy()
     for name in {name for term in touched for name in term.variables} - elsewhere:
         joined[name] = joined[name].iloc[_exchanged_rows(model, index)].set_axis(joined.index)
-    return replace(model, design=replace(design, X=x, factors=factors), contrasts=(contrast,), joined=joined)
+    return replace(model, design=replace(design, X=x, factors=factors), contrasts=(contrast,), joined=joined, null=None)
 
 
 def _exchanged_rows(model: GroupModel, index: NDArray[np.integer]) -> NDArray[np.intp]:

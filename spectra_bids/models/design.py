@@ -274,4 +274,6 @@ def _add_notes(
         where = [f"averaged over the levels of {', '.join(over)}, each counting the same"] if over else []
         where += [f"where {', '.join(numbers)} is 0"] if numbers else []
         beside = ", ".join(t.name for t in above)
-        notes.append(f"{term.name} is tested beside {beside}: its effect is that {' and '.join(where)} (type III)")
+        centred = "; with " + ", ".join(f"center({n})" for n in numbers) + " instead it is that at the mean"
+        said = f"its effect is that {' and '.join(where)} (type III)"
+        notes.append(f"{term.name} is tested beside {beside}: {said}{centred if numbers else ''}")

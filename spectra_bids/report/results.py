@@ -118,7 +118,11 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
         sheet = cell_map(rows, ends, sides, bundle, remark)
         out.append(FigureItem(f"{stem}map2D", bundle, caption, sheet, family.name))
     else:
-        caption = "Estimate of the contrast with its 95 % confidence interval, adjusted for the model's other terms."
+        caption = (
+            "Estimate of the contrast with its 95 % confidence interval, adjusted for the model's other terms."
+            if rows["estimate"].notna().any()
+            else "The statistic at every node."
+        )
         sheet = effect_profile(rows, units, ends, bundle, remark)
         out.append(FigureItem(f"{stem}effect1D", bundle, caption, sheet, family.name))
     measured = page.profiles

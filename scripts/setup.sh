@@ -5,7 +5,7 @@
 #
 #   core   the program                                                        (default)
 #   r      + pymer4 and rpy2, the R engine; system: R with its headers, lme4, lmerTest, emmeans, pbkrtest
-#   test   r + pytest, ruff, mypy, import-linter; system: chromium and its driver, a font
+#   test   r + pytest, ruff, mypy, import-linter; system: chromium and its driver, a font, software Vulkan
 #   bench  test + the programs that benchmarks/ run beside this one, each in an environment of its own
 #
 # PYTHON names another interpreter than the first python >= 3.11 found.
@@ -46,7 +46,7 @@ levels_with() { # the levels that include a level, itself first
 system_packages_of() {
   case $1 in
     r) echo r-base-core r-base-dev r-cran-lme4 r-cran-lmertest r-cran-emmeans r-cran-pbkrtest ;;
-    test | bench) echo "$(system_packages_of r) chromium chromium-driver fonts-dejavu-core" ;;
+    test | bench) echo "$(system_packages_of r) chromium chromium-driver fonts-dejavu-core mesa-vulkan-drivers libvulkan1" ;;
   esac
 }
 

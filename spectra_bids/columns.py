@@ -124,10 +124,17 @@ _FIT = (
     Column("estimate", "Estimate in the scalar's own units; n/a for F", "units of the scalar"),
     Column("se", "Standard error of the estimate", "units of the scalar"),
     Column("df_num", "Numerator degrees of freedom; 1 for t"),
-    Column("df", "Satterthwaite degrees of freedom; n - p without a random factor"),
+    Column(
+        "df",
+        "Degrees of freedom: Satterthwaite, or Kenward-Roger (see Engine); n - p without a random factor; n/a for chi2",
+    ),
     Column("value", "The statistic: t, F or chi-square"),
     Column("p", "Two-sided p value, uncorrected"),
-    Column("ci_low", "Lower end of the 95 % confidence interval, estimate - t(.975, df) se", "units of the scalar"),
+    Column(
+        "ci_low",
+        "Lower end of the 95 % confidence interval: estimate - t(.975, df) se, or of the profile likelihood (--ci)",
+        "units of the scalar",
+    ),
     Column("ci_high", "Upper end of the 95 % confidence interval", "units of the scalar"),
     Column("estimate_std", "Estimate in standard deviations of the cell's values"),
     Column("effect_size", "Effect size of the kind named in effect_type"),
@@ -156,7 +163,7 @@ FITS_2D = (*_CELL[:4], _R, _CELL[4], _R_MM, *_CELL[5:], *_FIT)
 
 _COMPONENT = (
     Column("group", "Random factor, or Residual"),
-    Column("term", "Column of the random part; two joined by ':' for a correlation; empty for an icc"),
+    Column("term", "Column of the random part; two joined by ':' for a correlation; n/a for the others"),
     Column(
         "kind",
         "What the value is",

@@ -392,7 +392,7 @@ def test_the_r_engine_gives_the_same_tables_whatever_the_number_of_processes(run
     pytest.importorskip("pymer4", reason="the r extra is absent; scripts/setup.sh r installs it where it may")
     case = Case("engine", f"--engine pymer4 --scalars demo_wm {options}")
     out = runs.cohorts["crowd"].out
-    runs.again(case, "--n-procs", 2)
+    runs.again(case, "--n-procs", 1 if options else 2)
     engine = read_table(runs.folder(case) / "model-engine_desc-profile1D_stats.tsv")
     made = {k: v for k, v in tree(out).items() if "model-engine" in k}
     if options == "":
@@ -408,3 +408,26 @@ def test_the_r_engine_gives_the_same_tables_whatever_the_number_of_processes(run
     assert "through pymer4 and lme4" in page
     assert ("Kenward and Roger" in page) == ("kenward" in options)
     assert ("profile likelihood" in page) == ("profile" in options)
+
+
+@pytest.mark.r
+def test_the_self_test_fits_the_model_s_own_values_and_its_line_comes_to_the_page(runs, rscript):
+    pytest.importorskip("pymer4", reason="the r extra is absent; scripts/setup.sh r installs it where it may")
+    options = f"{COMBAT} --weights weight --offset known --estimation ml --scalars demo_wm"
+    case = Case("tested", options, formula="value ~ group + age")
+    out = runs.cohorts["crowd"].out
+    runs.again(case)
+    assert "Checked against" not in runs.page_of(case)
+    ended = runs.cli("selftest", out, "--model", "tested", "-n", 3)
+    assert ended.status == 0, ended.out
+    sample = read_table(runs.folder(case) / "model-tested_selftest.tsv").query("contrast == 'group'")
+    stats = read_table(runs.folder(case) / "model-tested_desc-profile1D_stats.tsv").query("contrast == 'group'")
+    both = sample.merge(stats, on=["bundle", "scalar", "s"], suffixes=("", "_main"))
+    assert len(both) == 3
+    np.testing.assert_allclose(both["estimate"], both["estimate_main"], rtol=1e-4)
+    np.testing.assert_allclose(both["estimate_r"], both["estimate_main"], rtol=1e-4)
+    runs.again(case)
+    assert "Checked against lmerTest: 3 cells" in runs.page_of(case)
+    assert [f for f in validate(out) if "model-tested" in f.path] == []
+    runs.again(case._replace(formula="value ~ group"))
+    assert "Checked against" not in runs.page_of(case)  # that was another model

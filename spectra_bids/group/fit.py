@@ -81,7 +81,8 @@ def _write_fits(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid
     remove(aside)
     about_components = COMPONENTS_1D if cohort.dims == "1D" else COMPONENTS_2D
     write_json(aside.with_suffix(".json"), {"SettingsHash": key, **sidecar(about_components)})
-    write_table(aside, fitted.components)
+    term = fitted.components["term"]
+    write_table(aside, fitted.components.assign(term=term.where(term != "")))  # residuals have none: n/a
     stored = map_file(settings.run.output_dir, model.name, grid.bundle, cohort.dims, "residuals", "npz")
     about = {"Description": "Correlation (C, C) of the cells' conditional residuals, and their root mean square by row"}
     write_arrays(stored, fitted.residuals, key, about)

@@ -150,6 +150,11 @@ run_all() {
   grep -q '^Found 1D' "$(log_of "$kind: demo")" || die "the demonstration did not say what it found"
   [ -s "$place/runs/out/demo/results/model-demo.html" ] || die "the demonstration left no report"
   try "$kind: atlas build" "$inside" "$environment" "${entry[@]}" atlas build /out/demo/bids /out/atlas
+  try "$kind: selftest of 3 cells" "$inside" "$environment" "${entry[@]}" selftest /out/demo/results -n 3
+  grep -q '^ok$' "$(log_of "$kind: selftest of 3 cells")" || die "the self-test did not say ok"
+  try "$kind: --engine pymer4, Kenward-Roger" "$inside" "$environment" "${entry[@]}" /out/demo/bids /out/demo/results \
+    group --model-name kr --formula 'value ~ group + age + sex + (1|site)' --engine pymer4 --ddf kenward-roger \
+    --profile 1D
   run_engines "$kind" "$inside" "$environment"
   if [ -n "$shared" ]; then
     run_real "$@"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from spectra_bids.figures.overviews import MOST_COLUMNS, STATUS_COLOURS, coverage_map
+from spectra_bids.figures.overviews import MOST_COLUMNS, STATUS_COLOURS, coverage_map, detectable_overview
 
 
 def coverage(n: int) -> pd.DataFrame:
@@ -32,3 +32,14 @@ def test_of_more_sessions_shares_are_drawn_in_which_no_absence_is_lost():
     assert sheet.panels[0].text.endswith("501 of 4000 not ok")
     assert STATUS_COLOURS["qc_fail"] not in sheet.svg
     assert "<image" not in sheet.svg
+
+
+def test_the_detectable_effect_is_drawn_from_zero_in_standard_deviations():
+    mde = [0.8, 1.0, float("nan"), 1.2, 0.9, 0.7]
+    stats = pd.DataFrame({"bundle": "A", "s": range(6), "p": 0.5, "value": -3.0, "statistic": "t", "mde_std": mde})
+    stats = stats.assign(rejected=True, block_selected=True)
+    sheet = detectable_overview(stats, {"A": ("I", "S")}, "dx, fa")
+    text = sheet.svg
+    assert "MDE, SD" in text
+    assert "1.20" in text or "1.2<" in text  # the top of the colour bar
+    assert stats["rejected"].all()  # the table of the caller stays as it is

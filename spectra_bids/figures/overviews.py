@@ -144,8 +144,30 @@ def effect_overview(stats: pd.DataFrame, ends: Ends, title: str = "") -> Sheet:
 
     """
     symbol = letter(stats)
-    is_f = symbol != "t"
-    colours = sequential() if is_f else diverging()
+    return _strips(stats, ends, title, symbol, signed=symbol == "t")
+
+
+def detectable_overview(stats: pd.DataFrame, ends: Ends, title: str = "") -> Sheet:
+    """All bundles as strips along s: the smallest effect that would have been found, in SDs of the cell's values.
+
+    Parameters
+    ----------
+    stats : DataFrame
+        FITS_1D or FITS_2D + DECISIONS of one scalar and contrast. Of a 2D table the largest of each node is shown;
+        values above three times the median are drawn as that.
+    ends, title
+        As in `effect_overview`.
+
+    """
+    cut = stats["mde_std"].clip(upper=3 * stats["mde_std"].median())  # one cell of few people would darken the others
+    shown = stats.assign(value=cut, p=stats["mde_std"].where(stats["mde_std"].isna(), 0.5))
+    return _strips(shown.assign(rejected=False, block_selected=False), ends, title, "MDE, SD", signed=False)
+
+
+def _strips(stats: pd.DataFrame, ends: Ends, title: str, symbol: str, *, signed: bool) -> Sheet:
+    """Values of all bundles, one strip each; signed values about 0, others from 0."""
+    is_f = not signed
+    colours = diverging() if signed else sequential()
     known = stats[stats["p"].notna() & stats["value"].notna()]
     top = limits(known["value"], centred=True)[1]
     bundles = [str(b) for b in dict.fromkeys(stats["bundle"])]

@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 
 from spectra_bids.columns import BLOCKS, CLUSTERS, FIT_STATUSES, STATUSES
-from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, effect_overview
+from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, detectable_overview, effect_overview
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
 from spectra_bids.report import procedures, words
 from spectra_bids.report.pages import (
@@ -83,6 +83,8 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
     for family in families(page):
         if len(family.stats):
             out.append(_overview(page, family))
+            if "mde_std" in family.stats and family.stats["mde_std"].notna().any():
+                out.append(_detectable(page, family))
         for bundle in family.shown[:left]:
             out += _bundle_figures(page, family, bundle)
         left -= len(family.shown[:left])
@@ -103,6 +105,17 @@ def _overview(page: GroupPage, family: Family) -> FigureItem:
     )
     sheet = effect_overview(family.stats, page.ends, f"{family.contrast}, {family.scalar}")
     return FigureItem(f"{_stem(page, family)}_desc-overview{family.kind}", "All bundles", caption, sheet, family.name)
+
+
+def _detectable(page: GroupPage, family: Family) -> FigureItem:
+    of = "" if family.kind == "1D" else " Of each node the cell with the largest is shown."
+    caption = (
+        "The smallest effect that would have been found with 80 % power at the threshold the procedure came to, in "
+        f"standard deviations of the cell's values (at most three times the median is drawn); hatched: not tested.{of}"
+    )
+    sheet = detectable_overview(family.stats, page.ends, f"{family.contrast}, {family.scalar}")
+    name = f"{_stem(page, family)}_desc-mde{family.kind}"
+    return FigureItem(name, "What could have been found", caption, sheet, family.name)
 
 
 def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[FigureItem]:
@@ -261,8 +274,8 @@ def _results(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]
         blocks.append(Notice("note", "Not every bundle is drawn", text))
     for family in every:
         mine = [item for item in drawn if item.group == family.name]
-        over = tuple(item for item in mine if "_desc-overview" in item.name)
-        rest = tuple(item for item in mine if "_desc-overview" not in item.name)
+        over = tuple(item for item in mine if "_desc-overview" in item.name or "_desc-mde" in item.name)
+        rest = tuple(item for item in mine if item not in over)
         inside: list[Block] = [Prose((words.outcome(family),))]
         if family.found:
             inside += [_block_table(family, page), *_cluster_tables(family)]

@@ -1,11 +1,12 @@
-"""Benchmark of the mixed-model engine with crossed intercepts and with slopes, beside lmerTest.
+"""Benchmark of the mixed-model engine with crossed intercepts and with slopes, beside lmerTest and pyblmm.
 
-    python benchmarks/random_parts.py [--cells 15000] [--lmertest-cells 10]
+    python benchmarks/random_parts.py [--cells 15000] [--lmertest-cells 10] [--pyblmm-cells 100]
 
 n = 1,000 sessions of 400 subjects at 50 sites, 6 fixed effects, every coefficient tested with Satterthwaite df;
 complete, and with 5 % missing at random (every cell its own rows). Every case runs in a process of its own with one
 BLAS thread; data are made before the clock starts. lmerTest fits the first cells, with its default tolerances for the
-time and with tight ones for the largest difference of p.
+time and with tight ones for the largest difference of p. pyblmm (benchmarks/setup_peers.sh makes it), which takes
+complete data alone, estimates its first cells without testing them: 100, of crossed factors a twentieth of that.
 """
 
 import argparse
@@ -118,6 +119,18 @@ def by_lmertest(term, case, n_cells, missing, folder):
     return run(["Rscript", folder / "fit.R", folder / "rows.csv", folder / "y.csv", formula, folder / "r.csv"])
 
 
+def by_pyblmm(python, case, n_cells, folder):
+    """The first cells by pyblmm; None if it fails."""
+    import numpy as np
+
+    x, subject, site, _ = rows()
+    y = values(case, n_cells, 0.0)
+    np.save(folder / "rows.npy", np.column_stack([x, subject, site]))
+    np.save(folder / "y.npy", y)
+    script = HERE / "peers" / "random_parts_pyblmm.py"
+    return run([python, script, case, folder / "rows.npy", folder / "y.npy", n_cells])
+
+
 def run(command):
     """The RESULT line of a process."""
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
@@ -133,6 +146,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--cells", type=int, default=15000)
     parser.add_argument("--lmertest-cells", type=int, default=10)
+    parser.add_argument("--pyblmm-cells", type=int, default=100)
     parser.add_argument("--fit", nargs=2, metavar=("CASE", "MISSING"), help=argparse.SUPPRESS)
     parser.add_argument("--out", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -140,8 +154,9 @@ def main():
         fit(options.fit[0], options.cells, float(options.fit[1]), options.out)
         return
     import numpy as np
-    from engine import print_machine
+    from engine import peer, print_machine
 
+    pyblmm = peer("pyblmm")
     print(f"{'':36s}{'cells':>8s}{'wall, s':>10s}{'CPU, s':>10s}{'ms/cell':>10s}{'peak MB':>10s}  statuses")
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
@@ -160,6 +175,13 @@ def main():
                     each = 1e3 * theirs["cpu"][0] / theirs["cells"]
                     print(f"{'  lmerTest (default tolerances)':36s}{theirs['cells']:8d}{theirs['wall'][0]:10.2f}"
                           f"{theirs['cpu'][0]:10.2f}{each:10.1f}     p: {np.abs(a[: len(b)] / b - 1).max():.1e}, "
+                          f"ratio {each / (1e3 * ours['cpu'][0] / ours['cells']):.0f}")  # fmt: skip
+                few = max(2, options.pyblmm_cells // (20 if case == "crossed" else 1))
+                peers = by_pyblmm(pyblmm, case, few, folder) if pyblmm and not missing else None
+                if peers:
+                    each = 1e3 * peers["cpu"][0] / peers["cells"]
+                    print(f"{'  pyblmm 0.1.1 (estimates alone)':36s}{peers['cells']:8d}{peers['wall'][0]:10.2f}"
+                          f"{peers['cpu'][0]:10.2f}{each:10.1f}{peers['peak_mb']:10.0f}  "
                           f"ratio {each / (1e3 * ours['cpu'][0] / ours['cells']):.0f}")  # fmt: skip
     print_machine()
 

@@ -46,7 +46,7 @@ def test_combat_is_given_the_batch_the_covariates_and_the_reference():
 
 def test_what_was_removed_is_said_in_units_and_in_standard_deviations():
     table = people()
-    values = np.c_[measured(table), np.full(len(table), 1.0), np.full(len(table), np.nan)]
+    values = np.c_[np.full(len(table), 1.0), np.full(len(table), np.nan), measured(table)]
     found = harmonize(combat_of(), model_of("value ~ group", table), values)
     assert found is not None
     rows = removed("fa", found)
@@ -55,10 +55,10 @@ def test_what_was_removed_is_said_in_units_and_in_standard_deviations():
         assert list(row) == list(KEYS)
         assert row["N"] == 8
         assert (row["Cells"], row["CellsLeftOut"]) == (8, 1)  # the constant cell; that without values is in neither
-        assert row["MedianShift"] == pytest.approx(np.median(np.abs(found.shift[b, :8])), rel=1e-5)
-        shift_sd = np.abs(found.shift[b, :8]) / np.nanstd(found.values[:, :8], axis=0)
+        assert row["MedianShift"] == pytest.approx(np.median(np.abs(found.shift[b, 2:])), rel=1e-5)
+        shift_sd = np.abs(found.shift[b, 2:]) / np.nanstd(found.values[:, 2:], axis=0)
         assert row["MedianShiftSD"] == pytest.approx(np.median(shift_sd), rel=1e-5)
-        assert row["MedianScale"] == pytest.approx(np.median(found.scale[b, :8]), rel=1e-5)
+        assert row["MedianScale"] == pytest.approx(np.median(found.scale[b, 2:]), rel=1e-5)
     scales = [float(str(row["MedianScale"])) for row in rows]
     assert scales[0] < scales[4]
 

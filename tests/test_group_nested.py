@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+
 import numpy as np
 import pytest
 
@@ -18,12 +20,13 @@ def rank_correlation(one, other) -> float:
 
 
 @pytest.fixture(scope="module")
-def run(study, cli):
+def run(study, cli, tmp_path_factory):
     """A 1D run with --null-formula; the test of `group` by likelihood ratio stands beside that by t."""
+    out = shutil.copytree(study.out, tmp_path_factory.mktemp("nested") / "out")
     options = ("--model-name", "lrt", "--profile", "1D", "--null-formula", "value ~ age + (1|site)")
-    ended = cli(study.bids, study.out, "group", "--formula", FORMULA, *options)
+    ended = cli(study.bids, out, "group", "--formula", FORMULA, *options)
     assert ended.status == 0, ended.err
-    return study.out
+    return out
 
 
 def test_the_ratio_is_one_more_tested_hypothesis(run):
@@ -63,7 +66,7 @@ def test_components_stand_beside_the_fits_and_the_output_is_valid(run):
     ("null", "said"),
     [("value ~ sex", "column 'sex"), (FORMULA, "the same model"), ("value ~ agee", "agee")],
 )
-def test_what_is_not_nested_is_said(study, cli, null, said):
-    ended = cli(study.bids, study.out, "group", "--formula", FORMULA, "--profile", "1D", "--null-formula", null)
+def test_what_is_not_nested_is_said(study, profiles, cli, null, said):
+    ended = cli(study.bids, profiles, "group", "--formula", FORMULA, "--profile", "1D", "--null-formula", null)
     assert ended.status == 65
     assert said in ended.err

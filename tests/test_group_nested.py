@@ -24,6 +24,7 @@ def run(study, cli, tmp_path_factory):
     """A 1D run with --null-formula; the test of `group` by likelihood ratio stands beside that by t."""
     out = shutil.copytree(study.out, tmp_path_factory.mktemp("nested") / "out")
     options = ("--model-name", "lrt", "--profile", "1D", "--null-formula", "value ~ age + (1|site)")
+    options += ("--calibrate", "20", "--sensitivity")
     ended = cli(study.bids, out, "group", "--formula", FORMULA, *options)
     assert ended.status == 0, ended.err
     return out
@@ -70,3 +71,8 @@ def test_what_is_not_nested_is_said(study, profiles, cli, null, said):
     ended = cli(study.bids, profiles, "group", "--formula", FORMULA, "--profile", "1D", "--null-formula", null)
     assert ended.status == 65
     assert said in ended.err
+
+
+def test_shuffles_are_of_what_the_model_tests_and_variants_have_the_ratio_too(run):
+    assert set(read_table(model_table(run, "lrt", "1D", "calibration"))["contrast"]) == {"group", "age"}
+    assert set(read_table(model_table(run, "lrt", "1D", "sensitivity"))["contrast"]) == {"group", "age", "lrt"}

@@ -99,3 +99,9 @@ def test_permutation_names_who_is_exchanged_with_whom() -> None:
 def test_blocks_and_combination_are_named(chosen: DecisionSettings, said: str) -> None:
     assert said in correction(chosen)[0]
     assert "R of them" in correction(chosen)[0]
+
+
+@pytest.mark.parametrize(("combination", "said"), [("minp-galwey", "11.5 %"), ("acat", "6.6 %"), ("gates", "6.1 %")])
+def test_a_combination_that_is_too_liberal_is_called_so(combination: str, said: str) -> None:
+    assert said in " ".join(guarantee(DecisionSettings(combination=combination)))
+    assert "simulations" not in " ".join(guarantee(DecisionSettings(combination="simes")))

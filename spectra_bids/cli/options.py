@@ -185,7 +185,8 @@ def decision(group: argparse._ArgumentGroup) -> None:
         "--combination_method",
         choices=("simes", "acat", "bonferroni", "minp-galwey", "gates", "fisher", "stouffer"),
         default="simes",
-        help="how a block's p values become one; fisher and stouffer are refused, with the reason (simes)",
+        help="how a block's p values become one; minp-galwey is too liberal for smooth fields, fisher and stouffer are "
+        "refused (simes)",
     )
     group.add_argument(
         "--block", type=Path, metavar="TSV", help="hfdr: blocks of your own; columns bundle, s [, r], block"

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import chdtrc
 
-from spectra_bids.models.random import F, Structure
+from spectra_bids.models.random import F
 from spectra_bids.models.results import LmmFit
 
 
@@ -62,9 +62,3 @@ def likelihood_ratio(smaller: LmmFit, larger: LmmFit) -> LikelihoodRatio:
         # the larger model contains the smaller: a negative difference is rounding
         chi2 = np.where(same, np.maximum(smaller.deviance - larger.deviance, 0.0), np.nan)
     return LikelihoodRatio(chi2, fixed + variances, np.asarray(chdtrc(fixed + variances, chi2)), variances > 0)
-
-
-def parameters(fit: LmmFit) -> int:
-    """Parameters of a model: coefficients, variances and covariances of the random part, residual variance."""
-    random = Structure(fit.random).m if fit.random else 0
-    return int(fit.coefficients.shape[1]) + random + 1

@@ -1,0 +1,167 @@
+"""Which streamlines pass through which voxels: an exact traversal, and an index to ask it by voxel, mask and sphere.
+
+A streamline passes through a voxel if a part of one of its segments lies inside; voxels are half-open boxes about their
+centres. The index is a sparse matrix in CSR form: row = voxel that is visited, columns = ids of streamlines, rising.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from spectra_bids.bundle import Bundle
+
+#: Segments whose crossings are looked for together; some hundred bytes each.
+_CHUNK = 200_000
+
+
+@dataclass(frozen=True, eq=False)
+class VoxelIndex:
+    """Voxels and the streamlines that pass through them.
+
+    Parameters
+    ----------
+    shape : (I, J, K)
+    affine : (4, 4) float64
+        Voxel indices -> mm RAS+.
+    voxels : (V,) int64
+        Flat (C order) indices of the visited voxels, rising.
+    offsets : (V + 1,) int64
+        Streamlines of voxel i are `streamlines[offsets[i]:offsets[i + 1]]`.
+    streamlines : (N,) int64
+        Ids, rising within each voxel.
+    n_streamlines : int
+        Of the tractogram.
+
+    """
+
+    shape: tuple[int, int, int]
+    affine: NDArray[np.float64]
+    voxels: NDArray[np.int64]
+    offsets: NDArray[np.int64]
+    streamlines: NDArray[np.int64]
+    n_streamlines: int
+
+    def at_voxel(self, ijk: tuple[int, int, int]) -> NDArray[np.int64]:
+        """Ids of the streamlines through one voxel.
+
+        Raises
+        ------
+        ValueError
+            If there is no such voxel in the image.
+
+        """
+        if not all(0 <= i < n for i, n in zip(ijk, self.shape, strict=True)):
+            raise ValueError(f"voxel {ijk} lies outside of the image of shape {self.shape}")
+        return self._of(np.array([np.ravel_multi_index(ijk, self.shape)]))
+
+    def in_mask(self, mask: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Ids of the streamlines through any voxel of a mask (I, J, K)."""
+        if mask.shape != self.shape:
+            raise ValueError(f"the mask must have the image's shape {self.shape}. Got {mask.shape}")
+        return self._of(np.flatnonzero(mask.ravel()))
+
+    def in_sphere(self, centre: NDArray[np.floating], radius: float) -> NDArray[np.int64]:
+        """Ids of the streamlines through any voxel whose centre is within `radius` mm of a point in mm RAS+.
+
+        The voxel that the point lies in always counts.
+        """
+        return self.in_mask(sphere_mask(np.asarray(centre, np.float64), radius, self.affine, self.shape))
+
+    def _of(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Ids of the streamlines through any of some voxels, rising, each once."""
+        rows = np.flatnonzero(np.isin(self.voxels, flat, assume_unique=True))
+        parts = [self.streamlines[self.offsets[row] : self.offsets[row + 1]] for row in rows]
+        return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+
+
+def sphere_mask(
+    centre: NDArray[np.float64], radius: float, affine: NDArray[np.float64], shape: tuple[int, int, int]
+) -> NDArray[np.bool_]:
+    """Voxels whose centre is within `radius` mm of a point, and the one that the point lies in, (I, J, K)."""
+    if radius < 0:
+        raise ValueError(f"a radius is at least 0 mm. Got {radius}")
+    inverse = np.linalg.inv(affine)
+    middle = inverse[:3, :3] @ centre + inverse[:3, 3]
+    reach = radius * np.linalg.norm(inverse[:3, :3], axis=1)
+    low = np.maximum(np.floor(middle - reach).astype(int), 0)
+    high = np.minimum(np.ceil(middle + reach).astype(int) + 1, shape)
+    out = np.zeros(shape, bool)
+    nearest = np.floor(middle + 0.5).astype(int)
+    if (nearest >= 0).all() and (nearest < shape).all():
+        out[tuple(nearest)] = True
+    if (low < high).all():
+        box = np.stack(np.meshgrid(*(np.arange(a, b) for a, b in zip(low, high, strict=True)), indexing="ij"), axis=-1)
+        away = np.linalg.norm(box @ affine[:3, :3].T + affine[:3, 3] - centre, axis=-1)
+        out[tuple(slice(a, b) for a, b in zip(low, high, strict=True))] |= away <= radius
+    return out
+
+
+def index_voxels(bundle: Bundle, affine: NDArray[np.float64], shape: tuple[int, int, int]) -> VoxelIndex:
+    """Index the voxels of an image that streamlines pass through.
+
+    Parameters
+    ----------
+    bundle : Bundle
+        Streamlines, mm RAS+; parts outside of the image are in no voxel.
+    affine : (4, 4)
+        Of the image, voxel indices -> mm RAS+.
+    shape : (I, J, K)
+
+    References
+    ----------
+    Amanatides & Woo (1987), A fast voxel traversal algorithm for ray tracing: the same voxels, found by sorting the
+    crossings of all segments at once.
+
+    """
+    inverse = np.linalg.inv(affine)
+    # Voxel i holds [i - 1/2, i + 1/2): shifted by half, its index is the floor.
+    points = bundle.points.astype(np.float64) @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
+    ids = bundle.streamline_ids
+    first = np.flatnonzero(np.diff(ids) == 0) if len(ids) else np.empty(0, np.int64)
+    alone = np.setdiff1d(np.arange(bundle.n_streamlines), ids[first]) if bundle.n_streamlines else first
+    keys = [_keys(points[bundle.offsets[alone[bundle.counts[alone] > 0]]], alone[bundle.counts[alone] > 0], shape,
+                  bundle.n_streamlines)]  # fmt: skip
+    for start in range(0, len(first), _CHUNK):
+        part = first[start : start + _CHUNK]
+        middle, segment = _middles(points[part], points[part + 1])
+        keys.append(_keys(middle, ids[part][segment], shape, bundle.n_streamlines))
+    found = np.unique(np.concatenate(keys))
+    voxel, streamline = np.divmod(found, max(bundle.n_streamlines, 1))
+    voxels, counts = np.unique(voxel, return_counts=True)
+    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return VoxelIndex(shape, np.asarray(affine, np.float64), voxels, offsets, streamline, bundle.n_streamlines)
+
+
+def _middles(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Middles of the pieces into which voxel faces cut the segments a -> b, (M, 3), and the segment of each, (M,)."""
+    n = len(a)
+    segments, places = [np.arange(n), np.arange(n)], [np.zeros(n), np.ones(n)]
+    low, high = np.minimum(a, b), np.maximum(a, b)
+    for axis in range(3):
+        before = np.floor(low[:, axis])
+        count = (np.ceil(high[:, axis]) - before - 1).clip(0).astype(np.int64)  # faces strictly between the ends
+        of = np.repeat(np.arange(n), count)
+        rank = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        face = before[of] + 1 + rank
+        segments.append(of)
+        places.append((face - a[of, axis]) / (b[of, axis] - a[of, axis]))
+    segment, place = np.concatenate(segments), np.concatenate(places)
+    order = np.lexsort([place, segment])
+    segment, place = segment[order], place[order]
+    same = segment[1:] == segment[:-1]
+    of = segment[1:][same]
+    t = ((place[1:] + place[:-1]) / 2)[same]
+    return a[of] + t[:, None] * (b[of] - a[of]), of
+
+
+def _keys(
+    points: NDArray[np.float64], streamlines: NDArray[np.int64], shape: tuple[int, int, int], n_streamlines: int
+) -> NDArray[np.int64]:
+    """voxel * n_streamlines + streamline of points (shifted voxel coordinates) that lie in the image, each once."""
+    ijk = np.floor(points).astype(np.int64)
+    inside = ((ijk >= 0) & (ijk < shape)).all(axis=1)
+    flat = np.ravel_multi_index(tuple(ijk[inside].T), shape).astype(np.int64)
+    return np.unique(flat * max(n_streamlines, 1) + streamlines[inside])

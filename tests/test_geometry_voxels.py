@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -18,7 +20,7 @@ def by_fine_steps(bundle: Bundle, affine: np.ndarray, shape: tuple[int, int, int
     found = set()
     for k in range(bundle.n_streamlines):
         line = bundle.points[bundle.offsets[k] : bundle.offsets[k + 1]].astype(float)
-        for a, b in zip(line[:-1], line[1:], strict=True):
+        for a, b in itertools.pairwise(line):
             t = np.linspace(0, 1, max(2, int(np.linalg.norm(b - a) / step)))[:, None]
             ijk = np.floor((a + t * (b - a)) @ inverse[:3, :3].T + inverse[:3, 3] + 0.5).astype(int)
             for voxel in ijk[((ijk >= 0) & (ijk < shape)).all(axis=1)]:
@@ -101,9 +103,7 @@ def test_what_lies_outside_or_has_one_point_or_none_is_no_error():
     lines = [np.array([[500.0, 0, 0], [600, 0, 0]]), np.array([[1.0, 1, 1]]), np.empty((0, 3)), np.zeros((2, 3))]
     affine, shape = image()
     index = index_voxels(Bundle.from_streamlines(lines), affine, shape)
-    assert (
-        sorted(pairs(index)) == sorted({(index.voxels[0], k) for k in (1, 3)} & pairs(index)) or len(pairs(index)) == 2
-    )
+    assert sorted(streamline for _, streamline in pairs(index)) == [1, 3]
     assert index_voxels(Bundle.from_streamlines([]), affine, shape).voxels.size == 0
     assert sphere_mask(np.array([900.0, 0, 0]), 3, affine, shape).sum() == 0
 

@@ -160,7 +160,7 @@ def _middles(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np
 def _keys(
     points: NDArray[np.float64], streamlines: NDArray[np.int64], shape: tuple[int, int, int], n_streamlines: int
 ) -> NDArray[np.int64]:
-    """Keys voxel * n_streamlines + streamline of points (shifted voxel coordinates) that lie in the image, each once."""
+    """Keys voxel * n_streamlines + streamline of points (shifted voxel coordinates) in the image, each once."""
     ijk = np.floor(points).astype(np.int64)
     inside = ((ijk >= 0) & (ijk < shape)).all(axis=1)
     flat = np.ravel_multi_index(tuple(ijk[inside].T), shape).astype(np.int64)

@@ -89,3 +89,21 @@ def test_three_groups_are_compared_together():
     status = pd.DataFrame({"AF": np.where(table["group"] == "c", "qc_fail", "ok"), "UF": "ok"})
     (warning,) = absence_warnings(status, design)
     assert "a 0 of 8, b 0 of 8, c 8 of 8" in warning
+
+
+def test_the_page_warns_in_its_summary(study, profiles, cli):
+    people = pd.read_csv(study.bids / "participants.tsv", sep="\t")
+    patients = people.loc[people["group"] != people["group"].iloc[0], "participant_id"]
+    for who in patients:
+        (path,) = (profiles / who / "dwi").glob("*_desc-profile1D_tractometry.tsv")
+        table = pd.read_csv(path, sep="\t", dtype=str, keep_default_na=False)
+        table.loc[table["bundle"] == "AFL", "status"] = "few_streamlines"
+        table.loc[table["bundle"] == "AFL", "demo_wm"] = "n/a"
+        table.to_csv(path, sep="\t", index=False, lineterminator="\n")
+    ended = cli(
+        study.bids, profiles, "group", "--formula", "value ~ group + age", "--profile", "1D", "--model-name", "m"
+    )
+    assert ended.status == 0, ended.err
+    summary = (profiles / "model-m.html").read_text().partition('id="coverage"')[0]
+    assert "A bundle is absent unequally between groups" in summary
+    assert "AFL is absent unequally between levels of group" in summary

@@ -113,6 +113,34 @@ def import_tractseg(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_dsi2(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-dsi2 local_data.json BIDS_OUT`."""
+    from spectra_bids.cli.dsi2 import import_dsi2 as run
+
+    return run(arguments)
+
+
+def index(arguments: Sequence[str]) -> int:
+    """`spectra-bids index TRK --ref NII`."""
+    from spectra_bids.cli.dsi2 import index as run
+
+    return run(arguments)
+
+
+def label(arguments: Sequence[str]) -> int:
+    """`spectra-bids label TRK DSEG`."""
+    from spectra_bids.cli.dsi2 import label as run
+
+    return run(arguments)
+
+
+def ltpa(arguments: Sequence[str]) -> int:
+    """`spectra-bids ltpa DERIVATIVE OUT ...`."""
+    from spectra_bids.cli.ltpa import ltpa as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -142,4 +170,8 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
     "import-tractseg": _logged(import_tractseg),
+    "import-dsi2": _logged(import_dsi2),
+    "index": _logged(index),
+    "label": _logged(label),
+    "ltpa": _logged(ltpa),
 }

@@ -57,7 +57,7 @@ ENTITIES = {
 
 BUNDLE_SUFFIXES = ("tractogram", "streamlines", "tractography")
 #: Values of `desc` that name a whole file of bundles, or no bundle at all.
-_NOT_A_BUNDLE = {"bundles", "wholebrain", "prob", "det", "tractography", "seed", "stop", "preproc"}
+_NOT_A_BUNDLE = {"bundles", "wholebrain", "original", "prob", "det", "tractography", "seed", "stop", "preproc"}
 _LABEL = re.compile(r"[A-Za-z0-9]+")
 
 

@@ -135,6 +135,64 @@ def index_voxels(bundle: Bundle, affine: NDArray[np.float64], shape: tuple[int, 
     return VoxelIndex(shape, np.asarray(affine, np.float64), voxels, offsets, streamline, bundle.n_streamlines)
 
 
+def passing(bundle: Bundle, mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Ids of the streamlines through any voxel of a mask (I, J, K), rising: `index_voxels(...).in_mask(mask)`, but
+    only streamlines that come near the mask are followed.
+    """
+    low, high = _box(mask)
+    if (low >= high).any():
+        return np.empty(0, np.int64)
+    inside, moved = mask[tuple(slice(a, b) for a, b in zip(low, high, strict=True))], _shifted(affine, low)
+    close = _near(bundle, moved, inside.shape)
+    return close[index_voxels(bundle.take(close), moved, inside.shape).in_mask(inside)]
+
+
+def index_mask(bundle: Bundle, mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> VoxelIndex:
+    """The index of the voxels of a mask alone; shape, affine and flat voxel numbers are those of the whole image."""
+    low, high = _box(mask)
+    ids = np.empty(0, np.int64)
+    if (low >= high).any():
+        return VoxelIndex(mask.shape, affine, ids, np.zeros(1, np.int64), ids, bundle.n_streamlines)
+    moved, (i, j, k) = _shifted(affine, low), (high - low).tolist()
+    size = (i, j, k)
+    close = _near(bundle, moved, size)
+    part = index_voxels(bundle.take(close), moved, size)
+    ijk = np.stack(np.unravel_index(part.voxels, size)) + low[:, None]
+    voxels = np.ravel_multi_index(tuple(ijk), mask.shape).astype(np.int64)
+    wanted, counts = mask.ravel()[voxels], np.diff(part.offsets)
+    offsets = np.concatenate([[0], np.cumsum(counts[wanted])]).astype(np.int64)
+    kept = close[part.streamlines[np.repeat(wanted, counts)]]
+    return VoxelIndex(mask.shape, affine, voxels[wanted], offsets, kept, bundle.n_streamlines)
+
+
+def _box(mask: NDArray[np.bool_]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First voxel of a mask, and the one after its last, per axis."""
+    where = np.argwhere(mask)
+    if not len(where):
+        return np.zeros(3, np.int64), np.zeros(3, np.int64)
+    return where.min(axis=0), where.max(axis=0) + 1
+
+
+def _shifted(affine: NDArray[np.float64], low: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Affine of the part of an image that starts at voxel `low`."""
+    moved = np.array(affine, np.float64)
+    moved[:3, 3] += moved[:3, :3] @ low
+    return moved
+
+
+def _near(bundle: Bundle, affine: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray[np.int64]:
+    """Streamlines whose bounding box meets an image's."""
+    filled = np.flatnonzero(bundle.counts > 0)
+    if len(filled) == 0:
+        return filled
+    inverse = np.linalg.inv(affine)
+    points = bundle.points @ inverse[:3, :3].T.astype(np.float32) + inverse[:3, 3].astype(np.float32)
+    starts = bundle.offsets[:-1][filled]
+    low, high = np.minimum.reduceat(points, starts), np.maximum.reduceat(points, starts)
+    margin = 0.51  # half a voxel, and what float32 rounds
+    return filled[((high >= -margin) & (low <= np.array(shape) - 1 + margin)).all(axis=1)]
+
+
 def _middles(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Middles of the pieces into which voxel faces cut the segments a -> b, (M, 3), and the segment of each, (M,)."""
     n = len(a)

@@ -4,6 +4,7 @@
                 a column hemi, hemisphere or side is added to names that do not hold it (BIDS `_dseg.tsv`, nilearn)
     .txt .lut   number, name, then what colours there are (FreeSurfer, MRtrix, DSI Studio, ITK-SNAP)
     .xml        FSL: number = index for type Label, index + 1 for Probabilistic (1 for the first volume)
+    .graphml    a node per region: dn_correspondence_id or the node's id, and dn_name (Connectome Mapper, dsi2)
     .json       {"17": "name"}, {"name": 17}, or a list of {index, name}
 
 Beside a volume `X.nii.gz` the table is X with one of these endings; for BIDS names a `.tsv` with the same suffix whose
@@ -26,9 +27,15 @@ from spectra_bids.errors import AtlasError, MissingInputError, shown
 _INDEX = ("index", "id", "value", "intensity", "key", "no", "no.", "roi", "label")
 _NAME = ("name", "label", "region", "structure", "roi_name", "description", "abbreviation")
 _SIDE = ("hemi", "hemisphere", "side")
-_EXTENSIONS = (".tsv", ".csv", ".txt", ".lut", ".xml", ".json")
+_EXTENSIONS = (".tsv", ".csv", ".txt", ".lut", ".xml", ".graphml", ".json")
+_NODE_NUMBER = ("dn_correspondence_id", "dn_number", "id", "index", "label")
+_NODE_NAME = ("dn_name", "name", "dn_label", "label", "dn_fsname", "dn_region")
+_NODE_SIDE = ("dn_hemisphere", "hemisphere", "hemi", "side")
 _MOST_BYTES = 20_000_000
-_FORMATS = "Columns index and name (.tsv, .csv), a FreeSurfer colour table (.txt, .lut), an FSL atlas (.xml), or JSON"
+_FORMATS = (
+    "Columns index and name (.tsv, .csv), a FreeSurfer colour table (.txt, .lut), an FSL atlas (.xml), the nodes of a "
+    "graph (.graphml), or JSON"
+)
 
 
 def volume_stem(path: Path) -> str:
@@ -81,6 +88,8 @@ def read_names(path: Path) -> dict[int, str]:
             pairs = _json_names(_load_json(path))
         elif extension == ".xml":
             pairs = _xml_names(path.read_bytes())
+        elif extension == ".graphml":
+            pairs = _graph_names(path.read_bytes())
         else:
             text = path.read_text(encoding="utf-8-sig", errors="replace")
             delimiter = {".tsv": "\t", ".csv": ","}.get(extension, "")
@@ -154,18 +163,44 @@ def _lut_names(lines: Iterable[str]) -> list[tuple[int, str]]:
 
 
 def _xml_names(content: bytes) -> list[tuple[int, str]]:
+    root = _xml(content)
+    # FSL: of a probabilistic atlas the index counts volumes from 0; the summary image holds index + 1.
+    shift = 0 if (root.findtext("header/type") or "").strip().lower() == "label" else 1
+    labels = root.findall("data/label")
+    return [(int(label.attrib["index"]) + shift, label.text or "") for label in labels if "index" in label.attrib]
+
+
+def _xml(content: bytes) -> Any:
     from xml.etree import ElementTree
 
     if b"<!ENTITY" in content:
         raise ValueError("entities are not expanded")
     try:
-        root = ElementTree.fromstring(content)
+        return ElementTree.fromstring(content)
     except ElementTree.ParseError as error:
         raise ValueError(str(error)) from error
-    # FSL: of a probabilistic atlas the index counts volumes from 0; the summary image holds index + 1.
-    shift = 0 if (root.findtext("header/type") or "").strip().lower() == "label" else 1
-    labels = root.findall("data/label")
-    return [(int(label.attrib["index"]) + shift, label.text or "") for label in labels if "index" in label.attrib]
+
+
+def _graph_names(content: bytes) -> list[tuple[int, str]]:
+    """Number and name of the nodes of a GraphML file, with or without its namespace."""
+    root = _xml(content)
+    keys = {key.get("id"): (key.get("attr.name") or "").lower() for key in root.iter() if _tag(key) == "key"}
+    out = []
+    for node in (item for item in root.iter() if _tag(item) == "node"):
+        said = {keys.get(d.get("key"), d.get("key")): (d.text or "").strip() for d in node if _tag(d) == "data"}
+        own = re.sub(r"^n(?=\d+$)", "", node.get("id") or "")
+        number = next((n for key in _NODE_NUMBER if (n := _number(said.get(key, ""))) is not None), _number(own))
+        if number is None:
+            raise ValueError(f"a node must have a whole number, dn_correspondence_id or id. Got {shown(node.attrib)}")
+        name = next((said[key] for key in _NODE_NAME if said.get(key) and _number(said[key]) is None), "")
+        side = next((said[key] for key in _NODE_SIDE if said.get(key)), "")
+        out.append((number, _sided(name, side)))
+    return out
+
+
+def _tag(element: Any) -> str:
+    """Name of an element without its namespace."""
+    return str(element.tag).rpartition("}")[2]
 
 
 def _load_json(path: Path) -> Any:

@@ -22,6 +22,10 @@ def print_plan(
     print(f"{design.n} sessions of {len(np.unique(design.subjects))} subjects; columns {', '.join(design.columns)}")
     for who, why in model.dropped:
         print(f"  not in the model: {who} ({why})")
+    if settings.qc_file is not None:
+        rejected = next(iter(cohorts.values())).absence == "qc_fail"
+        print(f"Quality control: {settings.qc_file} rejects {rejected.sum()} bundles of "
+              f"{rejected.any(axis=1).sum()} sessions")  # fmt: skip
     print(f"Tested: {', '.join(c.name for c in model.contrasts)}; {settings.decision.mode}")
     extra = [
         flag

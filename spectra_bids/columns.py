@@ -345,9 +345,9 @@ SELFTEST = (
 #: What the flip audit says of a profile.
 VERDICTS = {
     "as_cohort": "the profile is the way round that the cohort's mean is",
-    "reversed": "the reverse of the cohort's mean is more like it: look at the bundle's ends and at its affine",
-    "unlike": "the reverse wins, but the profile is like neither",
-    "cannot_tell": "the cohort's mean looks the same from both ends",
+    "reversed": "it is clearly more like the reverse of that mean: look at the bundle's ends and at its affine",
+    "unclear": "the reverse wins, but by less than half of the usual margin",
+    "cannot_tell": "in this bundle profiles look too much the same from both ends",
     "not_measured": "too few nodes, or no variation along them",
 }
 
@@ -396,7 +396,7 @@ QC_ORIENTATION = (
     Column("scalar", "Scalar map, <model>_<param>"),
     Column("r_cohort", "Correlation with the mean profile of the other sessions"),
     Column("r_reversed", "Correlation with that mean in reverse"),
-    Column("symmetry", "Correlation of the cohort's mean with its own reverse; from .8 on ends cannot be told apart"),
+    Column("usual_margin", "Median over sessions of r_cohort - r_reversed"),
     Column("verdict", "What follows", levels=tuple(VERDICTS.items())),
     _DECISION,
 )

@@ -109,6 +109,7 @@ class QcFile:
         people = set(sessions["participant_id"])
         visits = set(zip(sessions["participant_id"], sessions["session_id"], strict=True))
         keys = {canonical(bundle) for bundle in bundles}
+        listed_once = False
         out = []
         if self.unused:
             out.append(
@@ -122,7 +123,9 @@ class QcFile:
             elif mine.session is not None and (mine.participant, mine.session) not in visits:
                 out.append(f"{at}: there are no profiles of {mine.participant} {shown(mine.session)}")
             if mine.bundle is not None and mine.key[2] not in keys:
-                out.append(f"{at}: there is no bundle {shown(mine.bundle)}. There are: {listed(bundles)}")
+                beside = "" if listed_once else f". There are: {listed(bundles)}"
+                listed_once = True
+                out.append(f"{at}: there is no bundle {shown(mine.bundle)}{beside}")
         return tuple(out)
 
     def _require_agreement(self, one: QcDecision, other: QcDecision) -> None:

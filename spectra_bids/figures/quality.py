@@ -149,7 +149,7 @@ def turned_sheet(profiles: tuple[Turned, ...], ends: Any = None) -> Sheet:
 
 
 def _turned_panel(item: Turned, ends: tuple[str, str] | None) -> Panel:
-    figure, axes = blank(WIDTH, HEIGHT, top=31)
+    figure, axes = blank(WIDTH, HEIGHT + 22, top=42)
     x, unit = (item.s_mm, "mm") if np.isfinite(item.s_mm).all() else (np.arange(len(item.mean), dtype=float), "node")
     axes.plot(x, item.mean, color=MUTED, linewidth=1.2)
     axes.plot(x, item.mean[::-1], color=MUTED, linewidth=1.0, linestyle=(0, (3, 2)))
@@ -160,13 +160,19 @@ def _turned_panel(item: Turned, ends: tuple[str, str] | None) -> Panel:
     pad = 0.06 * (high - low) or 0.5
     along_mm(axes, np.asarray(x, np.float64), ends, unit)
     value_axis(axes, (low - pad, high + pad))
-    heading(figure, axes, item.label, item.bundle, 24)
-    height = figure.get_figheight() * 72
-    for text in figure.texts:
-        text.set_y(text.get_position()[1] + 11.5 / height)
-    figure.text(axes.get_position().x0, axes.get_position().y1 + 4 / height, label(item.remark, 60),
-                size=FONT_SIZE - 1, color=MUTED, va="bottom")  # fmt: skip
+    _titles(figure, axes, item.label, item.bundle, item.remark)
     return panel(figure, f"{label(item.label)}, {label(item.bundle)}: {label(item.remark)}")
+
+
+def _titles(figure: Any, axes: Any, first: str, *others: str) -> None:
+    """A bold line above the axes and quiet ones below it."""
+    box, height = axes.get_position(), figure.get_figheight() * 72
+    for k, line in enumerate(reversed(others)):
+        figure.text(
+            box.x0, box.y1 + (5 + 11 * k) / height, label(line, 42), size=FONT_SIZE - 1, color=MUTED, va="bottom"
+        )
+    top = box.y1 + (5 + 11 * len(others)) / height
+    figure.text(box.x0, top, label(first, 30), size=FONT_SIZE, weight="bold", va="bottom")
 
 
 def site_sheet(boxes: pd.DataFrame, units: str = "") -> Sheet:
@@ -190,7 +196,7 @@ def _box_panel(bundle: str, rows: pd.DataFrame, units: str) -> Panel:
     named = len(names) <= MOST_LEVELS
     turned = named and sum(map(len, names)) > 30
     below = 10 + 4.4 * max(map(len, names)) if turned else 22
-    figure, axes = blank(WIDTH, HEIGHT + (below - 22), left=40, bottom=below)
+    figure, axes = blank(WIDTH, HEIGHT + 12 + (below - 22), left=40, top=30, bottom=below)
     x = np.arange(len(rows))
     low, q1, middle, q3, high = (rows[c].to_numpy(np.float64) for c in ("low", "q1", "median", "q3", "high"))
     half = 0.32
@@ -208,6 +214,6 @@ def _box_panel(bundle: str, rows: pd.DataFrame, units: str) -> Panel:
         axes.set_xlabel(f"{len(names)} levels", size=FONT_SIZE - 0.5)
     value_axis(axes, (float(low.min()) - pad, float(high.max()) + pad))
     share = float(rows["share"].iloc[0])
-    heading(figure, axes, bundle, f"{share:.0%} between" if np.isfinite(share) else "", 24)
+    _titles(figure, axes, bundle, f"{share:.0%} of the variance lies between" if np.isfinite(share) else "")
     text = f"{label(bundle)}: medians {', '.join(f'{n} {number(m)}' for n, m in zip(names[:12], middle, strict=False))}"
     return panel(figure, f"{text} {label(units)}".rstrip())

@@ -2,8 +2,10 @@
 
     r_cohort = cor(x_i, mean of the others)        r_reversed = cor(x_i, the same mean, its nodes in reverse order)
 
-over the nodes that both have. Where r_reversed > r_cohort the reverse wins. A mean that looks the same from both ends
-(symmetry = cor(mean, its reverse) >= SYMMETRIC) cannot tell, nor can a profile that is like neither.
+over the nodes that both have, and the margin r_cohort - r_reversed. Where it is negative the reverse wins. How much
+that says depends on the bundle: with M the cohort's median margin and sigma its 1.4826 MAD, a bundle with M < 2.5 sigma
+looks too much the same from both ends (cannot_tell). In the others a profile the wrong way round has a margin near -M:
+one of -M / 2 or less, at least 3.75 sigma from the usual, is called reversed, one between that and 0 unclear.
 """
 
 from __future__ import annotations
@@ -15,19 +17,22 @@ from numpy.typing import NDArray
 
 F = NDArray[np.float64]
 
-#: Correlation of the mean with its reverse from which on ends cannot be told apart.
-SYMMETRIC = 0.8
-#: Nodes that a correlation takes at least, and the least that the reverse must correlate to be called a flip.
-LEAST_NODES, LIKE = 5, 0.3
+#: Usual margin, in robust standard deviations of the margins, from which on ends can be told apart.
+TELLING = 2.5
+#: Fewer sessions than this have no usual margin; nodes that a correlation takes at least.
+LEAST, LEAST_NODES = 6, 5
 
 
 @dataclass(frozen=True, eq=False)
 class Audit:
-    """Correlations (n,) with the mean of the others and with its reverse, and verdicts (n,), of columns.VERDICTS."""
+    """Correlations (n,) with the others' mean and with its reverse, their usual difference, and verdicts (n,).
+
+    Verdicts are those of columns.VERDICTS; `mean` (nodes,) is that of all usable sessions.
+    """
 
     r_cohort: F
     r_reversed: F
-    symmetry: float
+    usual: float
     verdicts: NDArray[np.object_]
     mean: F
 
@@ -35,22 +40,27 @@ class Audit:
 def audit(values: F, usable: NDArray[np.bool_] | None = None) -> Audit:
     """Flip audit of the profiles (n, nodes) of one bundle and scalar; the means are over `usable` sessions."""
     seen = np.isfinite(values)
-    counts = seen if usable is None else seen & usable[:, None]
-    filled = np.where(seen, values, 0.0)
-    total, n = np.where(counts, filled, 0.0).sum(axis=0), counts.sum(axis=0)
+    of = np.ones(len(values), bool) if usable is None else usable
+    counts = seen & of[:, None]
+    total, n = np.where(counts, values, 0.0).sum(axis=0), counts.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / n
-        others = (total - np.where(counts, filled, 0.0)) / (n - counts)
+        others = (total - np.where(counts, values, 0.0)) / (n - counts)
     forward, backward = _correlations(values, others), _correlations(values, others[:, ::-1])
-    symmetry = float(_correlations(mean[None], mean[None, ::-1])[0])
+    margin = forward - backward
+    known = np.isfinite(margin)
+    usual, spread = np.nan, np.nan
+    if (known & of).sum() >= LEAST:
+        usual = float(np.median(margin[known & of]))
+        spread = 1.4826 * float(np.median(np.abs(margin[known & of] - usual)))
     verdicts = np.full(len(values), "as_cohort", dtype=object)
-    with np.errstate(invalid="ignore"):
-        wins = backward > forward
-        verdicts[wins] = np.where(backward[wins] >= LIKE, "reversed", "unlike")
-    if not symmetry < SYMMETRIC:
+    if usual > 0 and usual >= TELLING * spread:
+        verdicts[known & (margin < 0)] = "unclear"
+        verdicts[known & (margin <= -usual / 2)] = "reversed"
+    else:
         verdicts[:] = "cannot_tell"
-    verdicts[~(np.isfinite(forward) & np.isfinite(backward))] = "not_measured"
-    return Audit(forward, backward, symmetry, verdicts, mean)
+    verdicts[~known] = "not_measured"
+    return Audit(forward, backward, usual, verdicts, mean)
 
 
 def _correlations(a: F, b: F) -> F:
@@ -62,4 +72,4 @@ def _correlations(a: F, b: F) -> F:
         xx, yy = (x**2).sum(axis=1), (y**2).sum(axis=1)
         size = (np.where(both, a, 0) ** 2).sum(axis=1), (np.where(both, b, 0) ** 2).sum(axis=1)
         varies = (xx > 1e-20 * size[0]) & (yy > 1e-20 * size[1]) & (n >= LEAST_NODES)
-        return np.where(varies, (x * y).sum(axis=1) / np.sqrt(xx * yy), np.nan)
+        return np.asarray(np.where(varies, (x * y).sum(axis=1) / np.sqrt(xx * yy), np.nan))

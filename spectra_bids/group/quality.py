@@ -33,7 +33,7 @@ from spectra_bids.group.orientation import audit
 from spectra_bids.group.sites import compare_sites, session_means, site_like
 from spectra_bids.group.tables import Cohort, read_cohort, read_sidecars, session_tables
 from spectra_bids.report.build import quality_figures, quality_page
-from spectra_bids.report.quality import FlippedProfile, ModelRows, QualityPage
+from spectra_bids.report.quality_model import FlippedProfile, ModelRows, QualityPage
 from spectra_bids.settings import GroupSettings, settings_hash
 
 log = logging.getLogger("spectra_bids")
@@ -160,7 +160,7 @@ def _orientation_rows(
             "scalar": scalar,
             "r_cohort": found.r_cohort,
             "r_reversed": found.r_reversed,
-            "symmetry": found.symmetry,
+            "usual_margin": found.usual,
             "verdict": found.verdicts,
             "decision": context.words(b),
         }

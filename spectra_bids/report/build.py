@@ -16,7 +16,7 @@ from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
 from spectra_bids.report import quality, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
-from spectra_bids.report.quality import QualityPage
+from spectra_bids.report.quality_model import QualityPage
 
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:

@@ -5,20 +5,22 @@ With `by_person` false nothing of it names a session, or shows one by itself: co
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
-
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from spectra_bids.columns import QC_OUTLIERS, QC_SITES, STATUSES, VERDICTS
-from spectra_bids.dataset.qc_files import QcDecision
 from spectra_bids.figures.overviews import coverage_map
 from spectra_bids.figures.quality import Scale, Turned, site_sheet, strip, turned_sheet
-from spectra_bids.figures.style import number
 from spectra_bids.report.pages import Block, Bullets, Code, FigureItem, Fold, Notice, Prose, Section, TableItem
+from spectra_bids.report.quality_model import TOLD, QualityPage, labelled
+from spectra_bids.report.quality_words import (
+    METHODS,
+    decision_words,
+    far_words,
+    missing_words,
+    model_words,
+    site_words,
+    turned_words,
+)
 from spectra_bids.report.subject import alphanumeric, status_words
 from spectra_bids.report.tables import table
 from spectra_bids.report.words import counted
@@ -26,126 +28,6 @@ from spectra_bids.report.words import counted
 _MEANING = {c.name: c.description for c in (*QC_OUTLIERS, *QC_SITES)}
 #: Rows of a table on the page, boxes per scalar, levels of a box where no person may be shown.
 MOST_ROWS, MOST_BOXES, LEAST_SHOWN = 300, 12, 5
-#: Level at which sites are said to differ.
-_LEVEL = 0.05
-
-
-@dataclass(frozen=True, eq=False)
-class FlippedProfile:
-    """A session's profile (ns,) that is more like the reverse of the cohort's mean (ns,)."""
-
-    label: str
-    bundle: str
-    scalar: str
-    s_mm: NDArray[np.float64]
-    profile: NDArray[np.float64]
-    mean: NDArray[np.float64]
-    r_cohort: float
-    r_reversed: float
-
-    @property
-    def margin(self) -> float:
-        """By how much the reverse wins."""
-        return self.r_reversed - self.r_cohort
-
-
-@dataclass(frozen=True)
-class ModelRows:
-    """A model: its rows, and who is none, as (who, why)."""
-
-    name: str
-    n: int
-    dropped: tuple[tuple[str, str], ...]
-
-    @property
-    def reasons(self) -> dict[str, int]:
-        """How many are left out, by reason; the commonest first."""
-        counts = pd.Series([why for _, why in self.dropped], dtype=object).value_counts(sort=False)
-        return {str(why): int(n) for why, n in counts.sort_values(ascending=False, kind="stable").items()}
-
-
-@dataclass(frozen=True, eq=False)
-class QualityPage:
-    """All sessions of an output directory.
-
-    Parameters
-    ----------
-    sessions : tuple of str
-        Their labels, in the order of the tables.
-    n_people : int
-    coverage, outliers, orientation : DataFrame
-        QC_COVERAGE, QC_OUTLIERS and QC_ORIENTATION of columns.py.
-    sites : DataFrame or None
-        QC_SITES; None without a column of sites.
-    flipped : tuple of FlippedProfile
-        Those to draw.
-    models : tuple of ModelRows
-    units : mapping of scalar to unit
-        Its keys are the scalars, in order.
-    decisions : tuple of QcDecision
-        Lines of the --qc-file, whose name is `decisions_name`; "" without one.
-    warnings : tuple of str
-        Lines that name nobody; may hold labels.
-    absent : tuple of str
-        Bundles of the atlas that nobody has; they are in none of the tables.
-    by_person : bool
-        Whether single sessions may be shown.
-
-    """
-
-    sessions: tuple[str, ...]
-    n_people: int
-    coverage: pd.DataFrame
-    outliers: pd.DataFrame
-    orientation: pd.DataFrame
-    sites: pd.DataFrame | None
-    flipped: tuple[FlippedProfile, ...]
-    models: tuple[ModelRows, ...]
-    units: Mapping[str, str]
-    decisions: tuple[QcDecision, ...] = ()
-    decisions_name: str = ""
-    warnings: tuple[str, ...] = ()
-    absent: tuple[str, ...] = ()
-    by_person: bool = True
-
-    @cached_property
-    def bundles(self) -> list[str]:
-        """Bundles in file order."""
-        return [str(b) for b in self.coverage["bundle"].unique()]
-
-    @cached_property
-    def statuses(self) -> pd.DataFrame:
-        """Sessions x bundles."""
-        values = self.coverage["status"].to_numpy(dtype=object).reshape(len(self.sessions), len(self.bundles))
-        return pd.DataFrame(values, index=pd.Index(self.sessions), columns=self.bundles)
-
-    @cached_property
-    def far(self) -> pd.DataFrame:
-        """Flagged profiles that are not rejected, the farthest first, with their labels."""
-        found = self.outliers[(self.outliers["flagged"] == True) & (self.outliers["decision"] != "reject")]  # noqa: E712
-        return _labelled(found).sort_values("excess", ascending=False, kind="stable")
-
-    @cached_property
-    def turned(self) -> pd.DataFrame:
-        """Profiles whose reverse wins and that are not rejected, one row per session and bundle."""
-        told = self.orientation[self.orientation["verdict"].isin(["as_cohort", "reversed", "unlike"])]
-        told = _labelled(told[told["decision"] != "reject"])
-        told = told.assign(hit=told["verdict"] == "reversed", margin=told["r_reversed"] - told["r_cohort"])
-        hits = told[told.groupby(["label", "bundle"], sort=False)["hit"].transform("any")]
-        grouped = hits.groupby(["label", "bundle"], sort=False)
-        out = grouped.agg(n_reversed=("hit", "sum"), n_scalars=("hit", "size"), margin=("margin", "max")).reset_index()
-        return out.sort_values(["n_reversed", "margin"], ascending=False, kind="stable", ignore_index=True)
-
-    @property
-    def chance(self) -> float:
-        """Bundles (and scalars) in which somebody is beyond a limit by chance."""
-        return 0.05 * len(self.outliers.loc[self.outliers["excess"].notna(), ["bundle", "scalar"]].drop_duplicates())
-
-
-def _labelled(rows: pd.DataFrame) -> pd.DataFrame:
-    """With the label of each session."""
-    visit = rows["session_id"].astype(object)
-    return rows.assign(label=rows["participant_id"].astype(str) + (" " + visit).where(visit.notna(), ""))
 
 
 # Figures.
@@ -174,15 +56,17 @@ def _r(value: float) -> str:
 
 
 def _strips(page: QualityPage, scalar: str) -> list[FigureItem]:
-    far = _labelled(page.outliers[page.outliers["scalar"] == scalar])
+    far = labelled(page.outliers[page.outliers["scalar"] == scalar])
     far = far.assign(value=far["excess"].astype(float), marked=far["flagged"] == True)  # noqa: E712
     told = page.orientation[page.orientation["scalar"] == scalar]
-    told = _labelled(told[told["verdict"].isin(["as_cohort", "reversed", "unlike"])])
+    told = labelled(told[told["verdict"].isin(TOLD)])
     told = told.assign(value=told["r_cohort"] - told["r_reversed"], marked=told["verdict"] == "reversed")
+    far, told = (rows[rows["decision"] != "reject"] for rows in (far, told))
     out = []
     if far["value"].notna().any():
         scale = Scale("distance from the cohort, over its limit", 1.0, logarithmic=True, remark="unusual: right of 1")
-        said = "Dashed: the limit. Coloured: beyond it, the farthest of each bundle with its name, + how many more."
+        said = "Dashed: the limit. Coloured: beyond it, the farthest of each bundle with its name, + how many more. "
+        said += "Rejected bundles are left out."
         name = f"desc-outliers{alphanumeric(scalar)}_qc"
         out.append(FigureItem(name, scalar, said, strip(far, scale, scalar), "outliers"))
     if len(told):
@@ -246,7 +130,7 @@ def sections(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Section,
         *((Section("sites", "Sites", sites),) if sites else ()),
         Section("rows", "Rows of the models", _rows(page)),
         Section("decisions", "Decisions", _decisions(page)),
-        Section("methods", "How this was judged", (Prose(_METHODS),)),
+        Section("methods", "How this was judged", (Prose(METHODS),)),
     )
 
 
@@ -261,109 +145,30 @@ def _summary(page: QualityPage) -> tuple[Block, ...]:
         f"{who if who != sessions else people}, {counted(len(page.bundles), 'bundle')}: {usable} of {total} profiles "
     )
     lead += f"({share}) can be used. "
-    open_ends = [words for words, any_found in (_far_words(page), _turned_words(page)) if any_found]
+    open_ends = [words for words, any_found in (far_words(page), turned_words(page)) if any_found]
     lead += "What needs a look stands below." if open_ends else "Nothing stands out that needs a decision."
     items = [
-        ("Coverage", _missing_words(page)),
-        ("Unusual profiles", _far_words(page)[0]),
-        ("Ends", _turned_words(page)[0]),
-        ("Sites", _site_words(page)),
-        *((f"Model {m.name}", _model_words(m)) for m in page.models),
-        ("Decisions", _decision_words(page)),
+        ("Coverage", missing_words(page)),
+        ("Unusual profiles", far_words(page)[0]),
+        ("Ends", turned_words(page)[0]),
+        ("Sites", site_words(page)),
+        *((f"Model {m.name}", model_words(m)) for m in page.models),
+        ("Decisions", decision_words(page)),
     ]
     blocks: list[Block] = [Prose((lead,), lead=True), Bullets(tuple(items))]
     if page.warnings:
-        blocks.append(_unknown(page))
+        what = counted(len(page.warnings), "line or column", "lines or columns")
+        blocks.append(
+            Notice("warning", f"{what} of {page.decisions_name} without effect", "Decisions, below, has them.")
+        )
     return tuple(blocks)
 
 
 def _unknown(page: QualityPage) -> Notice:
-    what = counted(len(page.warnings), "warning")
+    what = counted(len(page.warnings), "line or column", "lines or columns")
     shown = page.warnings[:10] if page.by_person else ()
     more = f" And {len(page.warnings) - 10} more." if page.by_person and len(page.warnings) > 10 else ""
-    return Notice("warning", f"{what} about {page.decisions_name}", "; ".join(shown) + more)
-
-
-def _missing_words(page: QualityPage) -> str:
-    usable = (page.statuses == "ok").sum()
-    worst = usable.sort_values(kind="stable")
-    n = len(page.sessions)
-    if int(worst.iloc[0]) == n:
-        return "every session has every bundle."
-    least = [f"{bundle} ({count} of {n})" for bundle, count in worst[worst < n][:3].items()]
-    counts = page.coverage["status"].value_counts()
-    why = [f"{counts[s]} {status_words(s)}" for s in STATUSES if s != "ok" and counts.get(s, 0)]
-    return f"{', '.join(why)}. Fewest in {', '.join(least)}."
-
-
-def _far_words(page: QualityPage) -> tuple[str, bool]:
-    if page.outliers["excess"].isna().all():
-        return "too few sessions to say what is usual.", False
-    far = page.far
-    chance = f"by chance it would be about {number(round(page.chance, 1))} of them"
-    if far.empty:
-        return f"none (of {page.outliers['excess'].notna().sum():,} looked at).", False
-    pairs = far[["bundle", "scalar"]].drop_duplicates()
-    text = f"{counted(len(far), 'profile')} of {counted(far['label'].nunique(), 'session')}, in "
-    text += f"{counted(len(pairs), 'bundle and scalar', 'bundles and scalars')}; {chance}."
-    if page.by_person:
-        most = far.groupby("label", sort=False)["bundle"].nunique().sort_values(ascending=False, kind="stable")[:3]
-        named = [f"{label} (in {counted(int(n), 'bundle')})" for label, n in most.items()]
-        text += f" Most: {', '.join(named)}."
-    return text, True
-
-
-def _turned_words(page: QualityPage) -> tuple[str, bool]:
-    told = page.orientation[page.orientation["verdict"] == "cannot_tell"]
-    n_symmetric = len(told[["bundle", "scalar"]].drop_duplicates())
-    if not (page.orientation["verdict"].isin(["as_cohort", "reversed", "unlike"])).any():
-        return "no bundle's profile tells its ends apart.", False
-    rest = f" ({counted(n_symmetric, 'bundle and scalar', 'bundles and scalars')} cannot tell)" if n_symmetric else ""
-    turned = page.turned
-    if turned.empty:
-        return f"no profile looks reversed{rest}.", False
-    text = f"{counted(len(turned), 'profile looks', 'profiles look')} reversed{rest}"
-    if page.by_person:
-        named = [f"{row.label} in {row.bundle}" for row in turned[:4].itertuples()]
-        text += f": {', '.join(named)}{' and others' if len(turned) > 4 else ''}"
-    return text + ".", True
-
-
-def _site_words(page: QualityPage) -> str:
-    if page.sites is None or page.sites.empty:
-        return "there is no column of sites (site, scanner, ...) in the participants' table."
-    said = []
-    for column, rows in page.sites.groupby("column", sort=False):
-        tests = rows.drop_duplicates(["bundle", "scalar"])
-        differ = tests[tests["q"] <= _LEVEL].sort_values("share", ascending=False, kind="stable")
-        of = counted(len(tests), "bundle and scalar", "bundles and scalars")
-        if differ.empty:
-            said.append(f"no difference between the levels of {column} was found ({of})")
-            continue
-        top = differ.iloc[0]
-        said.append(
-            f"levels of {column} differ in {len(differ)} of {of} (q ≤ .05), most in {top['bundle']}, {top['scalar']}: "
-            f"{top['share']:.0%} of the variance of the means"
-        )
-    return f"{'; '.join(said)}. Not adjusted for who was scanned where."
-
-
-def _model_words(model: ModelRows) -> str:
-    text = counted(model.n, "row")
-    if not model.dropped:
-        return f"{text}, nobody left out."
-    why = "; ".join(f"{n} {reason}" for reason, n in list(model.reasons.items())[:4])
-    return f"{text}, {len(model.dropped)} left out: {why}."
-
-
-def _decision_words(page: QualityPage) -> str:
-    if not page.decisions_name:
-        return "no --qc-file is in force."
-    counts = page.coverage["decision"].value_counts()
-    rejected = page.coverage[page.coverage["decision"] == "reject"]
-    people = len(rejected[["participant_id", "session_id"]].drop_duplicates())
-    text = f"{page.decisions_name} rejects {counted(len(rejected), 'bundle')} of {counted(people, 'session')}"
-    return f"{text} and accepts {counts.get('accept', 0)}." if counts.get("accept", 0) else f"{text}."
+    return Notice("warning", f"{what} of {page.decisions_name} without effect", "; ".join(shown) + more)
 
 
 def _coverage(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:
@@ -373,13 +178,21 @@ def _coverage(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, 
     heads = [("bundle", "Bundle", ""), *((s, status_words(s), STATUSES[s]) for s in used)]
     complete = int((page.statuses == "ok").all(axis=1).sum())
     text = f"{complete} of {counted(len(page.sessions), 'session')} have every bundle."
+    what = counted(len(page.absent), "bundle")
+    absent = (Fold(f"{what} of the atlas that nobody has", (Prose((", ".join(page.absent),)),)),) if page.absent else ()
     meaning = Bullets(tuple((status_words(s), STATUSES[s]) for s in used))
     item = table("coverage", frame, heads, "Sessions per bundle and status.", tools=True)
-    return (Prose((text,)), *(f for f in drawn if f.name == "desc-coverage_qc"), meaning, Fold(item.caption, (item,)))
+    return (
+        Prose((text,)),
+        *(f for f in drawn if f.name == "desc-coverage_qc"),
+        meaning,
+        Fold(item.caption, (item,)),
+        *absent,
+    )
 
 
 def _outliers(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:
-    blocks: list[Block] = [Prose((_sentence(_far_words(page)[0]),))]
+    blocks: list[Block] = [Prose((_sentence(far_words(page)[0]),))]
     blocks += [item for item in drawn if item.group == "outliers"]
     far = page.far
     if far.empty:
@@ -411,7 +224,7 @@ def _cut(item: TableItem, n: int, kind: str) -> tuple[Block, ...]:
 def _orientation(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:
     counts = page.orientation["verdict"].value_counts()
     said = tuple((f"{counts[v]:,} {v.replace('_', ' ')}", VERDICTS[v]) for v in VERDICTS if counts.get(v, 0))
-    blocks: list[Block] = [Prose((_sentence(_turned_words(page)[0]),)), Bullets(said)]
+    blocks: list[Block] = [Prose((_sentence(turned_words(page)[0]),)), Bullets(said)]
     turned = page.turned
     if page.by_person and len(turned):
         blocks += [item for item in drawn if item.name == "desc-reversed_qc"]
@@ -448,7 +261,7 @@ def _sites(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...
     ]
     item = table("sites", frame, heads, "How much lies between the levels.", tools=True)
     figures_of = tuple(f for f in drawn if f.group == "sites")
-    return (Prose((_sentence(_site_words(page)),)), *figures_of, Fold("All bundles and scalars", (item,)))
+    return (Prose((_sentence(site_words(page)),)), *figures_of, Fold("All bundles and scalars", (item,)))
 
 
 def _rows(page: QualityPage) -> tuple[Block, ...]:
@@ -467,7 +280,7 @@ def _rows(page: QualityPage) -> tuple[Block, ...]:
 
 
 def _decisions(page: QualityPage) -> tuple[Block, ...]:
-    blocks: list[Block] = [Prose((_sentence(_decision_words(page)),))]
+    blocks: list[Block] = [Prose((_sentence(decision_words(page)),))]
     if page.warnings:
         blocks.append(_unknown(page))
     if page.decisions_name:
@@ -516,22 +329,3 @@ def _suggested(page: QualityPage) -> str:
 
 def _sentence(text: str) -> str:
     return text[:1].upper() + text[1:]
-
-
-_METHODS = (
-    "Every session and scalar of the output directory counts, whatever a model uses. Rejected bundles are measured "
-    "like the others, but do not decide what is usual.",
-    "Unusual profiles: the 1D profile's deviations from the nodes' medians, in median absolute deviations, are split "
-    "into the few ways in which profiles usually vary (spherical principal components) and the rest; the robust "
-    "distance within the former and that of the latter (ROBPCA's score and orthogonal distance) are each held against a limit. "
-    "Limits are set so that about one bundle and scalar in twenty has anybody beyond one if all is well, and are wider "
-    "where there are few sessions.",
-    "Flip audit: each profile's correlation with the mean of the other sessions, and with the reverse of that mean. "
-    "Where the mean is nearly symmetric (correlation with its own reverse of .8 or more) ends cannot be told apart.",
-    "Sites: columns of the participants' table are known by their names (site, scanner, center, vendor, ...). The "
-    "share is 1 − the variance within levels over the whole, each with its degrees of freedom; the test is that of Kruskal "
-    "and Wallis, adjusted over bundles and scalars after Benjamini and Hochberg. Groups and ages that differ between "
-    "sites are part of it.",
-    "Decisions (--qc-file): of the lines that concern a bundle of a session, the one that names most wins. What is "
-    "rejected counts as not measured (qc fail) in every model; tables of single sessions stay as they are.",
-)

@@ -48,7 +48,9 @@ class Wrong(NamedTuple):
         Wrong(HEAD + "01\t\t--\treject\t\n", "line 2, column bundle: expected a name with letters or digits. Got '--'"),
         Wrong(HEAD + "01\t\tAFL\treject\ta\tb\n", "line 2: expected 5 values. Got 6"),
         Wrong(HEAD + "01\t\tAF_L\treject\n01\t*\tLeft Arcuate\taccept\n", "lines 2 and 3 contradict each other"),
-        Wrong(HEAD + "01\ta\t*\taccept\n01\t\tAFL\treject\n", "lines 2 and 3 contradict each other: accept for sub-01 ses"),
+        Wrong(
+            HEAD + "01\ta\t*\taccept\n01\t\tAFL\treject\n", "lines 2 and 3 contradict each other: accept for sub-01 ses"
+        ),
         Wrong("\xff\xfe", "must be UTF-8"),
     ],
     ids=lambda case: case.message[:40],
@@ -81,7 +83,13 @@ def test_what_is_not_named_means_all(text, rejected):
 
 
 def test_the_line_that_names_most_wins_whatever_the_order(rejected):
-    lines = ["01\t\t\treject\tmoved", "01\ta\t\taccept\t", "01\ta\tAFL\treject\t", "02\t\tAFL\treject\t", "02\t\t\taccept\t"]
+    lines = [
+        "01\t\t\treject\tmoved",
+        "01\ta\t\taccept\t",
+        "01\ta\tAFL\treject\t",
+        "02\t\tAFL\treject\t",
+        "02\t\t\taccept\t",
+    ]
     expected = {(1, b) for b in BUNDLES} | {(0, "AFL"), (2, "AFL")}
     assert rejected(HEAD + "\n".join(lines)) == expected
     assert rejected(HEAD + "\n".join(reversed(lines))) == expected

@@ -222,7 +222,7 @@ def _cut(item: TableItem, n: int, kind: str) -> tuple[Block, ...]:
 
 
 def _orientation(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:
-    counts = page.orientation["verdict"].value_counts()
+    counts = page.orientation.loc[page.orientation["decision"] != "reject", "verdict"].value_counts()
     said = tuple((f"{counts[v]:,} {v.replace('_', ' ')}", VERDICTS[v]) for v in VERDICTS if counts.get(v, 0))
     blocks: list[Block] = [Prose((_sentence(turned_words(page)[0]),)), Bullets(said)]
     turned = page.turned

@@ -65,7 +65,7 @@ def test_what_is_wrong_is_said_with_its_line(case, tmp_path):
 
 
 def test_a_missing_file_is_missing_input(tmp_path):
-    with pytest.raises(MissingInputError, match="decisions.tsv does not exist"):
+    with pytest.raises(MissingInputError, match=r"decisions\.tsv does not exist"):
         read_decisions(tmp_path / "decisions.tsv")
 
 
@@ -110,7 +110,7 @@ def test_a_data_set_without_sessions(rejected):
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_files_of_other_programs_are_read(end, rejected):
-    text = f'\ufeffparticipant_id,decision,bundle,reason\n01,reject,"AFL","a, ""b"""\n\n02,accept,AFL,\n'
+    text = '\ufeffparticipant_id,decision,bundle,reason\n01,reject,"AFL","a, ""b"""\n\n02,accept,AFL,\n'
     assert rejected(text.replace("\n", end), "decisions.csv") == {(0, "AFL"), (1, "AFL")}
     assert rejected(HEAD.replace("\n", end) + f'"01"\ta\tAFL\treject\t"5" left{end}', "d.tsv") == {(0, "AFL")}
 

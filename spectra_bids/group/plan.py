@@ -24,8 +24,8 @@ def print_plan(
         print(f"  not in the model: {who} ({why})")
     if settings.qc_file is not None:
         rejected = next(iter(cohorts.values())).absence == "qc_fail"
-        n, of = int(rejected.sum()), int(rejected.any(axis=1).sum())
-        print(f"{settings.qc_file} rejects {n} bundle{'s' * (n != 1)} of {of} session{'s' * (of != 1)}")
+        n, people = int(rejected.sum()), int(rejected.any(axis=1).sum())
+        print(f"{settings.qc_file} rejects {n} bundle{'s' * (n != 1)} of {people} session{'s' * (people != 1)}")
     print(f"Tested: {', '.join(c.name for c in model.contrasts)}; {settings.decision.mode}")
     extra = [
         flag

@@ -222,6 +222,8 @@ def is_current(settings: GroupSettings, decisions: QcFile | None) -> bool:
     if not qc_page(out).is_file():
         return False
     key = _key(settings, decisions)
+    if _page_key(settings, decisions, key) not in qc_page(out).read_text(encoding="utf-8"):
+        return False
     kinds: tuple[QcKind, ...] = ("coverage", "outliers", "orientation")
     try:
         facts = [json.loads(qc_table(out, kind).with_suffix(".json").read_text()) for kind in kinds]
@@ -233,7 +235,7 @@ def is_current(settings: GroupSettings, decisions: QcFile | None) -> bool:
 
 def write_quality(settings: GroupSettings, decisions: QcFile | None) -> Path:
     """Write page, figures and tables, the tables last; with --reports-only the page and its figures alone."""
-    out = settings.run.output_dir
+    out, key = settings.run.output_dir, _key(settings, decisions)
     whole = read_cohort(out, "1D", in_file=settings.run.mem_gb is not None)
     cohort = whole.without(whole.absent)
     columns = site_like(_people(settings, cohort.sessions))
@@ -254,6 +256,7 @@ def write_quality(settings: GroupSettings, decisions: QcFile | None) -> Path:
         warnings=() if decisions is None else decisions.unknown(whole.sessions, whole.bundles),
         absent=whole.absent,
         by_person=settings.report_level == "person",
+        fingerprint=_page_key(settings, decisions, key),
     )
     drawn = quality_figures(page)
     folder = group_dir(out) / "figures"
@@ -264,7 +267,7 @@ def write_quality(settings: GroupSettings, decisions: QcFile | None) -> Path:
         write_text(folder / f"{figure.name}.svg", figure.svg)
     write_text(qc_page(out), quality_page(page, drawn))
     if not settings.run.reports_only:
-        _write_tables(out, found, _key(settings, decisions), tuple(columns))
+        _write_tables(out, found, key, tuple(columns))
     return qc_page(out)
 
 
@@ -301,7 +304,7 @@ def _models(out: Path) -> tuple[ModelRows, ...]:
 
 
 def _key(settings: GroupSettings, decisions: QcFile | None) -> str:
-    """Hash of everything that decides tables and page."""
+    """Hash of everything that decides the tables: no model does."""
     out = settings.run.output_dir
     sessions = session_tables(out, "1D")
     digest = hashlib.sha256()
@@ -310,9 +313,14 @@ def _key(settings: GroupSettings, decisions: QcFile | None) -> str:
     people = _people(settings, sessions)
     sites = {name: [str(level) for level in levels] for name, levels in site_like(people).items()}
     said = None if decisions is None else [asdict(d) for d in decisions.decisions]
-    name = "" if decisions is None else [decisions.path.name, *decisions.unused]
-    models = {p.parent.name: sha256(p) for p in sorted(group_dir(out).glob("model-*/model-*_rows.tsv"))}
-    return settings_hash(digest.hexdigest(), sites, said, name, models, settings.report_level, __version__)
+    return settings_hash(digest.hexdigest(), sites, said, __version__)
+
+
+def _page_key(settings: GroupSettings, decisions: QcFile | None, key: str) -> str:
+    """Hash of everything that decides the page, which says it: tables, rows of all models, what may be shown."""
+    name = [] if decisions is None else [decisions.path.name, *decisions.unused]
+    rows = sorted(group_dir(settings.run.output_dir).glob("model-*/model-*_rows.tsv"))
+    return settings_hash(key, name, {p.parent.name: sha256(p) for p in rows}, settings.report_level)
 
 
 def notes_on_decisions(decisions: QcFile | None, cohort: Cohort) -> tuple[str, ...]:

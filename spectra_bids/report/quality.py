@@ -8,9 +8,9 @@ from __future__ import annotations
 import pandas as pd
 
 from spectra_bids.columns import QC_OUTLIERS, QC_SITES, STATUSES, VERDICTS
-from spectra_bids.figures.overviews import coverage_map
+from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map
 from spectra_bids.figures.quality import Scale, Turned, site_sheet, strip, turned_sheet
-from spectra_bids.report.pages import Block, Bullets, Code, FigureItem, Fold, Notice, Prose, Section, TableItem
+from spectra_bids.report.pages import Block, Bullets, Code, Facts, FigureItem, Fold, Notice, Prose, Section, TableItem
 from spectra_bids.report.quality_model import TOLD, QualityPage, labelled
 from spectra_bids.report.quality_words import (
     METHODS,
@@ -35,7 +35,8 @@ MOST_ROWS, MOST_BOXES, LEAST_SHOWN = 300, 12, 5
 
 def figures(page: QualityPage) -> tuple[FigureItem, ...]:
     """Coverage, distances and ends by scalar, reversed profiles, boxes by site; `name` is the stem of the file."""
-    caption = "One column per session, one row per bundle." if page.by_person else "Share of sessions per bundle."
+    columns = page.by_person and len(page.sessions) <= MOST_COLUMNS
+    caption = "One column per session, one row per bundle." if columns else "Share of the sessions, by bundle."
     out = [FigureItem("desc-coverage_qc", "Coverage", caption, coverage_map(page.statuses, page.by_person))]
     if page.by_person:
         for scalar in page.units:
@@ -61,7 +62,11 @@ def _strips(page: QualityPage, scalar: str) -> list[FigureItem]:
     told = page.orientation[page.orientation["scalar"] == scalar]
     told = labelled(told[told["verdict"].isin(TOLD)])
     told = told.assign(value=told["r_cohort"] - told["r_reversed"], marked=told["verdict"] == "reversed")
-    far, told = (rows[rows["decision"] != "reject"] for rows in (far, told))
+    place = {bundle: k for k, bundle in enumerate(page.bundles)}
+    far, told = (
+        rows[rows["decision"] != "reject"].sort_values("bundle", key=lambda c: c.map(place), kind="stable")
+        for rows in (far, told)
+    )
     out = []
     if far["value"].notna().any():
         scale = Scale("distance from the cohort, over its limit", 1.0, logarithmic=True, remark="unusual: right of 1")
@@ -131,6 +136,9 @@ def sections(page: QualityPage, drawn: tuple[FigureItem, ...]) -> tuple[Section,
         Section("rows", "Rows of the models", _rows(page)),
         Section("decisions", "Decisions", _decisions(page)),
         Section("methods", "How this was judged", (Prose(METHODS),)),
+        Section(
+            "provenance", "Provenance", (Facts((("Made of", f"tables, models and settings {page.fingerprint}"),)),)
+        ),
     )
 
 
@@ -141,10 +149,8 @@ def _summary(page: QualityPage) -> tuple[Block, ...]:
     total = len(page.coverage)
     share = f"{100 * usable / total:.0f} %" if usable < total else "all"
     who = sessions if len(page.sessions) == page.n_people else f"{sessions} of {people}"
-    lead = (
-        f"{who if who != sessions else people}, {counted(len(page.bundles), 'bundle')}: {usable} of {total} profiles "
-    )
-    lead += f"({share}) can be used. "
+    lead = f"{who if who != sessions else people}, {counted(len(page.bundles), 'bundle')}: "
+    lead += f"{usable:,} of {total:,} profiles ({share}) can be used. "
     open_ends = [words for words, any_found in (far_words(page), turned_words(page)) if any_found]
     lead += "What needs a look stands below." if open_ends else "Nothing stands out that needs a decision."
     items = [

@@ -76,6 +76,8 @@ class QualityPage:
         Bundles of the atlas that nobody has; they are in none of the tables.
     by_person : bool
         Whether single sessions may be shown.
+    fingerprint : str
+        Of everything the page was made of.
 
     """
 
@@ -93,6 +95,7 @@ class QualityPage:
     warnings: tuple[str, ...] = ()
     absent: tuple[str, ...] = ()
     by_person: bool = True
+    fingerprint: str = ""
 
     @cached_property
     def bundles(self) -> list[str]:

@@ -20,9 +20,9 @@ def missing_words(page: QualityPage) -> str:
     beside = f" {counted(len(page.absent), 'bundle')} of the atlas nobody has." if page.absent else ""
     if int(worst.iloc[0]) == n:
         return f"every session has every bundle.{beside}"
-    least = [f"{bundle} ({count} of {n})" for bundle, count in worst[worst < n][:3].items()]
+    least = [f"{bundle} ({count:,} of {n:,})" for bundle, count in worst[worst < n][:3].items()]
     counts = page.coverage["status"].value_counts()
-    why = [f"{counts[s]} {status_words(s)}" for s in STATUSES if s != "ok" and counts.get(s, 0)]
+    why = [f"{counts[s]:,} {status_words(s)}" for s in STATUSES if s != "ok" and counts.get(s, 0)]
     return f"{', '.join(why)}. Fewest in {', '.join(least)}.{beside}"
 
 
@@ -102,7 +102,7 @@ def decision_words(page: QualityPage) -> str:
     counts = page.coverage["decision"].value_counts()
     rejected = page.coverage[page.coverage["decision"] == "reject"]
     people = len(rejected[["participant_id", "session_id"]].drop_duplicates())
-    text = f"{page.decisions_name} rejects {counted(len(rejected), 'bundle')} of {counted(people, 'session')}"
+    text = f"the file {page.decisions_name} rejects {counted(len(rejected), 'bundle')} of {counted(people, 'session')}"
     return f"{text} and accepts {counts.get('accept', 0)}." if counts.get("accept", 0) else f"{text}."
 
 

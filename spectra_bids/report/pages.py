@@ -12,10 +12,13 @@ from math import nan
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from spectra_bids.figures.svg import Sheet
+from spectra_bids.report.measured import Measured
 from spectra_bids.settings import GroupSettings, ProfileSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from spectra_bids.figures.scene_lines import DisplayLines
 
 Level = Literal["note", "warning", "error"]
 Ends = Mapping[str, tuple[str, str]]
@@ -131,7 +134,21 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Gallery | Fold
+@dataclass(frozen=True)
+class Explorer:
+    """The table of results and, where there is script, the linked views of the chosen row.
+
+    `keys` are the rows' "family/bundle" numbers in the payload; `choices` are (column, label, (values)) of the choosers.
+    """
+
+    item: TableItem
+    keys: tuple[str, ...]
+    choices: tuple[tuple[int, str, tuple[str, ...]], ...]
+    picture: str = ""
+    kind: ClassVar[str] = "explorer"
+
+
+Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Gallery | Fold | Explorer
 
 
 @dataclass(frozen=True)
@@ -307,6 +324,16 @@ class GroupPage:
         Who was exchanged with whom by permutation; empty without it.
     selftest : (text, bool) or None
         The self-test's line, and whether the engines agree.
+    level : "person" or "group"
+        With "group" no id, value or line of a person is in the page.
+    measured : mapping of "1D", "2D" to Measured
+        What was measured in the sessions of the design, for the explorer; empty: only the model's results are shown.
+    means : mapping of "1D", "2D" to DataFrame
+        Adjusted means: bundle, s, [r], scalar, column, level, at, n, estimate, se, ci_low, ci_high.
+    shape : mapping of bundle to (ns, nr)
+        Of the full grid.
+    is_imported : bool
+        The profiles were made by another program.
 
     """
 
@@ -335,6 +362,11 @@ class GroupPage:
     harmonization: pd.DataFrame | None = None
     exchanged: Mapping[str, str] = field(default_factory=dict)
     selftest: tuple[str, bool] | None = None
+    level: Literal["person", "group"] = "person"
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    means: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    shape: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    is_imported: bool = False
 
     @property
     def noun(self) -> str:

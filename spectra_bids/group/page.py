@@ -20,6 +20,7 @@ from spectra_bids.group.decide import Results
 from spectra_bids.group.exchange import exchange_blocks
 from spectra_bids.group.model import GroupModel, absence_warnings
 from spectra_bids.group.nested import NAME as LRT
+from spectra_bids.group.pictures import with_pictures
 from spectra_bids.group.tables import Cohort, Dims
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
@@ -81,6 +82,7 @@ def write_page(
         shape={n: (g.ns, g.nr) for n, g in grids.items()},
         is_imported=not any(g.is_located for g in grids.values()),
     )
+    page = with_pictures(page, out, grids)
     drawn = group_figures(page)
     for figure in drawn:
         write_text(model_dir(out, model.name) / "figures" / f"{figure.name}.svg", figure.svg)

@@ -37,12 +37,17 @@ def scene_elements(page: GroupPage) -> tuple[tuple[str, str, str], ...]:
     library = viewer_library()
     if not page.lines or not library:
         return ()
-    brain = packed_brain() if page.space.upper().startswith(_BRAIN_SPACES) else {}
+    brain = packed_brain() if in_brain_space(page.space) else {}
     return (
         ("spectra-scene-lines", "application/json", _json(packed_lines(page.lines))),
         ("spectra-scene-brain", "application/json", _json(brain)),
         ("spectra-scene-library", "text/plain", _deflated(library.encode())),
     )
+
+
+def in_brain_space(space: str) -> bool:
+    """Whether fsaverage's brain belongs around the bundles of an atlas space."""
+    return space.upper().startswith(_BRAIN_SPACES)
 
 
 def scene_scripts(page: GroupPage) -> tuple[str, ...]:

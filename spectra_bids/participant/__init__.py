@@ -100,7 +100,7 @@ def wanted_bundles(settings: ParticipantSettings, atlas: Atlas) -> list[str]:
 
 
 def freeze_grids(settings: ParticipantSettings, atlas: Atlas) -> dict[str, Grid]:
-    """Grids of the wanted atlas bundles: those that are stored, and new ones, stored now with streamlines to show them on."""
+    """Grids of the wanted atlas bundles: those that are stored, and new ones, stored now with streamlines to show."""
     out, wanted = settings.run.output_dir, settings.profile.grid
     grids: dict[str, Grid] = {}
     for name in wanted_bundles(settings, atlas):

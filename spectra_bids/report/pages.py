@@ -138,11 +138,13 @@ class Fold:
 class Explorer:
     """The table of results and, where there is script, the linked views of the chosen row.
 
-    `keys` are the rows' "family/bundle" numbers in the payload; `choices` are (column, label, (values)) of the choosers.
+    `keys` are the rows' "family/bundle" numbers in the payload, `found` those with a finding; `choices` are (column,
+    label, values) of the choosers; `picture` is the data URI of a picture that stands where 3D cannot.
     """
 
     item: TableItem
     keys: tuple[str, ...]
+    found: frozenset[str]
     choices: tuple[tuple[int, str, tuple[str, ...]], ...]
     picture: str = ""
     kind: ClassVar[str] = "explorer"
@@ -330,6 +332,10 @@ class GroupPage:
         What was measured in the sessions of the design, for the explorer; empty: only the model's results are shown.
     means : mapping of "1D", "2D" to DataFrame
         Adjusted means: bundle, s, [r], scalar, column, level, at, n, estimate, se, ci_low, ci_high.
+    lines : mapping of bundle to DisplayLines
+        What the 3D view shows; empty where no streamlines are stored.
+    pictures : mapping of (kind, scalar, contrast, bundle) to PNG
+        What stands behind the 3D view; bundle "" is the whole brain with the family's selected bundles.
     shape : mapping of bundle to (ns, nr)
         Of the full grid.
     is_imported : bool
@@ -365,6 +371,8 @@ class GroupPage:
     level: Literal["person", "group"] = "person"
     measured: Mapping[str, Measured] = field(default_factory=dict)
     means: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    lines: Mapping[str, DisplayLines] = field(default_factory=dict)
+    pictures: Mapping[tuple[str, str, str, str], bytes] = field(default_factory=dict)
     shape: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     is_imported: bool = False
 

@@ -67,7 +67,7 @@ def scene_hashes(page: GroupPage) -> tuple[str, ...]:
 def picture(page: GroupPage, kind: str, scalar: str, contrast: str, bundle: str) -> str:
     """The picture behind a 3D view as a data URI, empty if there is none; bundle "" is the whole brain."""
     content = page.pictures.get((kind, scalar, contrast, bundle))
-    return f"data:image/png;base64,{base64.b64encode(content).decode()}" if content else ""
+    return f"data:image/webp;base64,{base64.b64encode(content).decode()}" if content else ""
 
 
 @cache

@@ -334,7 +334,7 @@ class GroupPage:
         Adjusted means: bundle, s, [r], scalar, column, level, at, n, estimate, se, ci_low, ci_high.
     lines : mapping of bundle to DisplayLines
         What the 3D view shows; empty where no streamlines are stored.
-    pictures : mapping of (kind, scalar, contrast, bundle) to PNG
+    pictures : mapping of (kind, scalar, contrast, bundle) to WebP
         What stands behind the 3D view; bundle "" is the whole brain with the family's selected bundles.
     shape : mapping of bundle to (ns, nr)
         Of the full grid.

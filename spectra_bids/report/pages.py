@@ -318,6 +318,8 @@ class GroupPage:
         Name of the atlas space, for coordinates.
     provenance, command, notices
         As in ParticipantPage.
+    means : mapping of "1D", "2D" to DataFrame
+        MEANS of columns.py: adjusted means by the columns that are tested; empty where there are none.
     calibration, sensitivity : mapping of "1D", "2D" to DataFrame
         CALIBRATION and SENSITIVITY of columns.py; empty where they were not asked for.
     harmonization : DataFrame or None
@@ -330,8 +332,6 @@ class GroupPage:
         With "group" no id, value or line of a person is in the page.
     measured : mapping of "1D", "2D" to Measured
         What was measured in the sessions of the design, for the explorer; empty: only the model's results are shown.
-    means : mapping of "1D", "2D" to DataFrame
-        Adjusted means: bundle, s, [r], scalar, column, level, at, n, estimate, se, ci_low, ci_high.
     lines : mapping of bundle to DisplayLines
         What the 3D view shows; empty where no streamlines are stored.
     pictures : mapping of (kind, scalar, contrast, bundle) to WebP
@@ -363,6 +363,7 @@ class GroupPage:
     notices: tuple[Notice, ...] = ()
     outliers: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     normality: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    means: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     calibration: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     sensitivity: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     harmonization: pd.DataFrame | None = None
@@ -370,7 +371,6 @@ class GroupPage:
     selftest: tuple[str, bool] | None = None
     level: Literal["person", "group"] = "person"
     measured: Mapping[str, Measured] = field(default_factory=dict)
-    means: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     lines: Mapping[str, DisplayLines] = field(default_factory=dict)
     pictures: Mapping[tuple[str, str, str, str], bytes] = field(default_factory=dict)
     shape: Mapping[str, tuple[int, int]] = field(default_factory=dict)

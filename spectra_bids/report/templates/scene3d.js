@@ -16,6 +16,7 @@
     left: [90, 0], right: [270, 0], front: [180, 0], back: [0, 0], top: [0, 90], bottom: [180, -90],
   };
   const RADIUS = 0.42, LIT_RADIUS = 0.95; // of a streamline, and of its lit stretch, mm
+  const FILLED = 0.9; // of the height or width of the view, by the brain
   const STYLE = `
     .s3d { position: relative; width: 100%; height: 100%; min-height: 300px; overflow: hidden; border-radius: inherit; }
     .s3d canvas.s3d-gl { position: absolute; inset: 0; width: 100%; height: 100%; display: block; outline: none;
@@ -307,9 +308,24 @@ void main() {
     }
 
     camera(name) {
-      const [azimuth, elevation] = VIEWS[name];
-      this.nv.scene.volScaleMultiplier = 1;
-      this.nv.setRenderAzimuthElevation(azimuth, elevation);
+      [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
+      this.zoomed = false;
+      this.fit();
+    }
+
+    /* As large as it fits. NiiVue shows a box of 0.8 times the scene's radius, to which its zoom is relative. */
+    fit() {
+      const { nv, canvas } = this, aspect = canvas.clientWidth / Math.max(canvas.clientHeight, 1);
+      if (!this.zoomed && nv.extentsMin && aspect > 0) {
+        const axes = this.screenAxes(), half = [0, 0], shown = 0.8 * nv.furthestFromPivot;
+        for (let k = 0; k < 3; k++) {
+          const size = (nv.extentsMax[k] - nv.extentsMin[k]) / 2;
+          for (const i of [0, 1]) half[i] += Math.abs(axes[4 * k + i]) * size;
+        }
+        const room = aspect < 1 ? [shown, shown / aspect] : [shown * aspect, shown];
+        nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], room[1] / half[1]);
+      }
+      nv.drawScene();
     }
 
     turn(azimuth, elevation) {
@@ -319,7 +335,8 @@ void main() {
 
     zoom(factor) {
       const scene = this.nv.scene;
-      scene.volScaleMultiplier = Math.max(0.5, Math.min(8, scene.volScaleMultiplier * factor));
+      scene.volScaleMultiplier = Math.max(0.5, Math.min(12, scene.volScaleMultiplier * factor));
+      this.zoomed = true;
       this.nv.drawScene();
     }
 
@@ -365,6 +382,7 @@ void main() {
       this.firstCamera(lines.xyz);
       this.paint();
       this.scene();
+      this.fit();
       return true;
     }
 
@@ -412,7 +430,7 @@ void main() {
       const side = mean[k] < 0 ? 0 : 1;
       const name = [["left", "right"], ["back", "front"], ["top", "top"]][k][side];
       [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
-      this.nv.scene.volScaleMultiplier = 1;
+      this.zoomed = false;
     }
 
     colour(values, scale) {
@@ -511,6 +529,7 @@ void main() {
 
     resize() {
       this.nv.resizeListener();
+      this.fit();
     }
 
     dark(on) {

@@ -19,6 +19,7 @@ from spectra_bids.figures.svg import inline
 from spectra_bids.report import drawings, explorer, lines, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
 from spectra_bids.report.privacy import without_persons
+from spectra_bids.report.words import families
 
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
@@ -60,14 +61,16 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
     shown = group_figures(page) if drawn is None else drawn
     page = without_persons(page)
     title, sections = f"model-{page.name}", results.sections(page, shown)
-    if not explorer.families(page):
+    if not families(page):
         return _render(title, "Group report", sections)
     assets = Assets(
         (*lines.scene_scripts(page), _explorer_script()), tuple(lines.scene_elements(page)), lines.scene_hashes(page)
     )
     bare = _render(title, "Group report", sections, assets)
     payload = explorer.payload(page, explorer.PAGE_BYTES - len(bare.encode()))
-    return _render(title, "Group report", sections, replace(assets, data=(*assets.data, *payload.elements), said=payload.said))
+    return _render(
+        title, "Group report", sections, replace(assets, data=(*assets.data, *payload.elements), said=payload.said)
+    )
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

@@ -6,11 +6,12 @@ from spectra_bids.columns import BLOCKS, CLUSTERS
 from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, detectable_overview, effect_overview
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
 from spectra_bids.report import words
+from spectra_bids.report.lines import picture
 from spectra_bids.report.measured import varies_within, without_small_groups
-from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Prose, TableItem
+from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Picture, Prose, TableItem
 from spectra_bids.report.subject import alphanumeric
 from spectra_bids.report.tables import table
-from spectra_bids.report.words import Family, counted, families
+from spectra_bids.report.words import Family, families
 
 #: Bundles drawn over all families.
 MOST_BUNDLES = 150
@@ -62,7 +63,9 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
         if shares or len(page.coverage) > MOST_COLUMNS:
             text = "One bar per bundle: the share of the sessions with each status."
         out.append(
-            FigureItem(f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares))
+            FigureItem(
+                f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares)
+            )
         )
     left = MOST_BUNDLES
     for family in families(page):
@@ -158,15 +161,16 @@ def folds(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]) -
             f"group/model-{page.name}/figures."
         )
         blocks.append(Notice("note", "Not every figure is in this page", text))
-    for family in every:
+    for f, family in enumerate(every):
         mine = [item for item in drawn if item.group == family.name and item.name in kept]
         over = tuple(item for item in mine if "_desc-overview" in item.name or "_desc-mde" in item.name)
         rest = tuple(item for item in mine if item not in over)
         inside: list[Block] = [Prose((words.outcome(family),))]
         if family.found:
             inside += [_block_table(family, page), *_cluster_tables(family)]
-            if rest:
-                inside.append(Gallery(rest))
+            seen = _pictures(page, f, family)
+            if rest or seen:
+                inside.append(Gallery((*rest, *seen)))
         elif said := words.nothing_found(family):
             inside.append(Prose((said,)))
         inside += [*over, *_sweep(family)]
@@ -176,6 +180,13 @@ def folds(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]) -
         )
         blocks.append(Fold(family.name, tuple(inside), remark=remark))
     return tuple(blocks)
+
+
+def _pictures(page: GroupPage, f: int, family: Family) -> tuple[Picture, ...]:
+    """Bundles in 3D, those that were rendered."""
+    caption = "The statistic on the bundle's streamlines, in the colours of the map."
+    found = ((b, picture(page, family.kind, family.scalar, family.contrast, b)) for b in family.shown)
+    return tuple(Picture(uri, f, b, f"{b}. {caption}") for b, uri in found if uri)
 
 
 def within_budget(drawn: tuple[FigureItem, ...], found: set[str], budget: int = FIGURE_BYTES) -> set[str]:
@@ -200,6 +211,7 @@ def _block_table(family: Family, page: GroupPage) -> TableItem:
 
 
 def block_heading(key: str, page: GroupPage) -> str:
+    """Heading of a column of BLOCKS."""
     return page.noun.capitalize() if key == "block" else BLOCK_HEADINGS[key]
 
 
@@ -239,5 +251,3 @@ def _sweep(family: Family) -> tuple[Block, ...]:
             f"sweep-{alphanumeric(family.name)}", frame, heads, f"Other levels within {family.noun}s are exploratory."
         ),
     )
-
-

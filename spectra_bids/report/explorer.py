@@ -1,4 +1,4 @@
-"""Payload of the explorer: an index (JSON) and packed blocks, one per family and bundle, decoded when they are looked at.
+"""Payload of the explorer: an index (JSON) and packed blocks, one per family and bundle, decoded when looked at.
 
     x-index           what there is: bundles, scalars, contrasts, families, columns of the design, colours
     x-geo-K-B         cells of bundle B in profile K: s, r; s, r, x, y, z in tenths of a mm
@@ -207,7 +207,9 @@ class Source:
         known = found[np.isfinite(found)]
         # Where values differ little beside their size, a fourth digit tells them apart.
         narrow = known.size and np.ptp(known) < 0.1 * np.abs(known).max()
-        return ((f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),)
+        return (
+            (f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),
+        )
 
     def summary(self, scalar: str, bundle: str, kind: str) -> tuple[tuple[str, str, str], ...]:
         """People, mean and SD of every group; quartiles too where persons may be shown."""
@@ -232,7 +234,13 @@ class Source:
             for (column, level), of in table.groupby(["column", "level"], sort=False):
                 entry = out.setdefault(str(column), {"levels": [], "at": []})
                 if str(level) not in entry["levels"]:
-                    at = float(np.nan if "at" not in of else np.nanmedian(of["at"].to_numpy(float)) if of["at"].notna().any() else np.nan)
+                    at = float(
+                        np.nan
+                        if "at" not in of
+                        else np.nanmedian(of["at"].to_numpy(float))
+                        if of["at"].notna().any()
+                        else np.nan
+                    )
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}
@@ -358,7 +366,7 @@ def _fit(rows: pd.DataFrame, cells: pd.DataFrame) -> str:
     status[at] = [STATUSES.index(v) if v in STATUSES else 255 for v in rows["fit_status"].astype(str)]
     hit = np.zeros(len(cells))
     hit[at] = is_true(rows["rejected"])
-    return packer.whole(n).bytes(status).bytes(hit).text()
+    return packer.whole(n).small(status).small(hit).text()
 
 
 def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]:
@@ -382,4 +390,4 @@ def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]
 def _table(colours: Any) -> str:
     """256 colours as hexadecimal digits, six each."""
     steps = np.rint(np.asarray(colours(np.arange(256)))[:, :3] * 255).astype(np.uint8)
-    return steps.tobytes().hex()
+    return bytes(steps.tobytes()).hex()

@@ -139,7 +139,7 @@ def short_outcome(family: Family) -> str:
 
 def detectable(family: Family) -> str:
     """Median of the minimum detectable effect, for a table; empty for F tests and permutation."""
-    mde, std = ((family.stats[name].dropna() if name in family.stats else []) for name in ("mde", "mde_std"))
+    mde, std = (family.stats.reindex(columns=[name])[name].dropna() for name in ("mde", "mde_std"))
     if not len(mde):
         return ""
     units = f" {family.units}" if family.units else ""

@@ -79,6 +79,7 @@ async function chooseRow(key, byHand, cell = null) {
   state.cell = found >= 0 ? found : peak();
   if (!quantitiesOf(family).some((q) => q.key === state.quantity)) state.quantity = "value";
   await drawAll(mine);
+  performance.mark("explorer-drawn");
   if (byHand && matchMedia("(max-width: 760px)").matches) box.scrollIntoView({ block: "start" });
   keep();
 }
@@ -113,6 +114,7 @@ async function drawAll(mine = turn) {
   await drawCurves(mine);
   if (mine !== turn) return;
   drawColours();
+  if (noScene) showPicture();
 }
 
 function drawColours() {
@@ -147,7 +149,8 @@ async function drawCurves(mine) {
   if (state.profile === "measured") profile.data = data;
   if (state.profile === "adjusted") {
     const n = geo.s.length;
-    profile.data = { column: { groups: means.levels, people: means.levels.map(() => 0) } };
+    const names = means.levels.map((name, l) => (means.at[l] === null || name === String(means.at[l]) ? name : `${name}: ${number(means.at[l])}`));
+    profile.data = { column: { groups: names, people: names.map(() => 0) } };
     profile.made = new Map([...geo.s.keys()].map((k) => [k, means.levels.map((name, l) => ({ name, mean: means.estimate[l * n + k], low: means.low[l * n + k], high: means.high[l * n + k] }))]));
   }
   views.profile = drawProfile($("x-profile"), view, profile);
@@ -238,8 +241,7 @@ function askScene() {
   const none = (why) => { $("x-scene-note").textContent = why; };
   if (!window.SpectraScene || (SpectraScene.available && !SpectraScene.available())) {
     none(window.SpectraScene ? "3D needs WebGL, which this browser does not offer." : "");
-    if (!host.querySelector("img")) host.closest(".panel-box").hidden = true;
-    return;
+    return showPicture();
   }
   SpectraScene.create(host, { dark: isDark.matches, label: "The bundle in 3D, coloured as the map" }).then((made) => {
     scene = made;
@@ -250,7 +252,16 @@ function askScene() {
       if (found >= 0) chooseCell(found); else chooseNode(s);
     };
     if (view) colourScene();
-  }).catch(() => none("3D could not be started in this browser."));
+  }).catch(() => { none("3D could not be started in this browser."); showPicture(); });
+}
+
+// Without WebGL: the picture of the row, if there is one among the figures.
+let noScene = false;
+function showPicture() {
+  noScene = true;
+  const found = view && [...document.querySelectorAll("figure.picture img")].find((p) => Number(p.dataset.family) === view.f && p.dataset.bundle === view.bundle.name);
+  $("scene").replaceChildren(...(found ? [make("img", { src: found.src, alt: found.alt })] : []));
+  $("scene").hidden = !found;
 }
 const rgb = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 const RGB = { diverging: rgb(index.diverging), sequential: rgb(index.sequential) };
@@ -267,7 +278,7 @@ async function colourScene() {
   if (mine !== view) return; // another row was chosen meanwhile
   scene.colour(values, { low: scale.low, high: scale.high, colours: RGB[scale.map] });
   if (state.cell >= 0) scene.highlight(sceneCell());
-  $("x-scene-note").textContent = drawn === false ? "There are no lines of this bundle." : "Drag to turn, scroll to zoom, click to choose a cell.";
+  $("x-scene-note").textContent = drawn === false ? "There are no lines of this bundle." : "";
 }
 
 mapHost.addEventListener("keydown", (event) => {
@@ -314,3 +325,4 @@ new IntersectionObserver((entries, observer) => {
   askScene();
 }).observe($("scene"));
 document.documentElement.dataset.ready = "1";
+performance.mark("explorer-ready");

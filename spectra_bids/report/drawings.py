@@ -138,8 +138,8 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
                 return out
             if varies_within(mine, by):
                 caption += (
-                    f" {by} differs between the sessions of a person: these curves also compare different people, "
-                    "the estimate is the model's."
+                    f" {by} differs between the sessions of a person, so these curves mix changes within people with "
+                    "differences between them."
                 )
             caption += " Marked nodes have a rejected cell." if family.kind == "2D" else " Rejected nodes are marked."
             sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle)

@@ -382,6 +382,7 @@ def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]
         "letter": letter(family.stats),
         "effect": _EFFECTS.get(next(iter(sorted(kinds)), "none"), ""),
         "slope": "partial_r" in kinds,
+        "df_num": float(family.stats["df_num"].median()) if "df_num" in family.stats and family.tested else 1.0,
         "fwe": str(family.main["mode"]).startswith("perm"),
         "rejected": int(is_true(family.stats["rejected"]).sum()),
     }

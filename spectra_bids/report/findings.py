@@ -135,7 +135,7 @@ def _effect(peak: pd.Series[Any], symbol: str, units: str, tone: str) -> tuple[C
         value = float(peak["value"])
         return Cell(f"{symbol} = {number(value)}", f"{value:.6g}", tone), standard
     estimate, low, high = (float(peak[k]) for k in ("estimate", "ci_low", "ci_high"))
-    interval = f" ({number(low)} to {number(high)})" if np.isfinite(low) else ""
+    interval = f" ({number(low)}\u00a0to\u00a0{number(high)})" if np.isfinite(low) else ""
     unit = f" {units}" if units else ""
     return Cell(f"{number(estimate)}{interval}{unit}", f"{estimate:.6g}", tone), standard
 

@@ -218,7 +218,8 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     text = f"{said[:1].upper() + said[1:]}; {place(cells, page.ends.get(bundle), page.sides.get(bundle))}. "
     things = "node" if family.kind == "1D" else "cell"
     parts = [counted(_count(cluster, "n_cells"), things)]
-    parts.append(_span("node", int(cluster["s_low"]), int(cluster["s_high"]), int(rows["s"].max())))
+    if np.isfinite(cells["s_mm"].min()):  # else the place has said it
+        parts.append(_span("node", int(cluster["s_low"]), int(cluster["s_high"]), int(rows["s"].max())))
     if np.isfinite(cluster.get("r_low", np.nan)):
         parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
     parts.append(f"{symbol} = {number(float(cluster['value_peak']))}")

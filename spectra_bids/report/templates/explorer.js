@@ -155,7 +155,7 @@ async function drawCurves(mine) {
   }
   views.profile = drawProfile($("x-profile"), view, profile);
   const unit = view.units ? `, ${view.units}` : "";
-  const within = data?.column.within ? ` ${family.by} differs between the sessions of a person: these curves also compare different people, the estimate does not only.` : "";
+  const within = data?.column.within ? ` ${family.by} differs between the sessions of a person, so these curves mix changes within people with differences between them.` : "";
   $("x-profile-note").textContent = {
     measured: `Mean ${index.scalars[v].name}${unit} and its 95 % confidence interval; not adjusted. In brackets: people.${within}`,
     adjusted: `Adjusted mean ${index.scalars[v].name}${unit} and its 95 % confidence interval, at the means of the other terms.`,
@@ -190,7 +190,7 @@ function showCell() {
   const effect = family.letter === "t" ? [["Estimate", withUnit(number(fits.estimate[k]), units)], ["95 % CI", isFinite(fits.low[k]) ? `${number(fits.low[k])} to ${number(fits.high[k])}` : "n/a"]] : [];
   const facts = [
     ["Decision", fits.hit[k] ? "rejected" : isFinite(fits.p[k]) ? "not rejected" : "not tested"], ...effect,
-    [family.letter, number(fits.value[k])], ["df", number(fits.df[k])], ["p", number(fits.p[k])],
+    [family.letter, number(fits.value[k])], ["df", family.letter === "F" ? `${number(family.df_num)}, ${number(fits.df[k])}` : family.letter === "t" ? number(fits.df[k]) : number(family.df_num)], ["p", number(fits.p[k])],
     [family.fwe ? "family-wise p" : "q", isFinite(fits.q[k]) || !isFinite(fits.p[k]) ? number(fits.q[k]) : "– (bundle not selected)"],
     ...(family.effect ? [[family.effect, number(fits.effect[k])]] : []),
     ["n", isFinite(fits.n[k]) ? String(fits.n[k]) : "n/a"],
@@ -261,7 +261,7 @@ function showPicture() {
   noScene = true;
   const found = view && [...document.querySelectorAll("figure.picture img")].find((p) => Number(p.dataset.family) === view.f && p.dataset.bundle === view.bundle.name);
   $("scene").replaceChildren(...(found ? [make("img", { src: found.src, alt: found.alt })] : []));
-  $("scene").hidden = !found;
+  $("scene").closest(".panel-box").hidden = !found;
 }
 const rgb = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 const RGB = { diverging: rgb(index.diverging), sequential: rgb(index.sequential) };

@@ -229,8 +229,9 @@ class GroupSettings:
     """Group level: the model, how it is fitted, the family structure, how to run.
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
-    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n. With
-    `report_level` "group" the page holds nothing of one person.
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
+    `atlas_labels` are the volumes or names given by --atlas-labels. With `report_level` "group" the page holds nothing
+    of one person.
     """
 
     run: RunSettings
@@ -248,6 +249,7 @@ class GroupSettings:
     calibrate: int = 0
     sensitivity: bool = False
     report_level: Literal["person", "group"] = "person"
+    atlas_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_names(self.bundles)

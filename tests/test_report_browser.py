@@ -82,7 +82,10 @@ def _choose_row(session: Any, text: str) -> None:
     """By the keyboard: the button of the row that holds the text."""
     from selenium.webdriver.common.keys import Keys
 
-    script = "return [...document.querySelectorAll('#table-results .pick')].find(b => b.closest('tr').innerText.replace(/\\s+/g, ' ').includes(arguments[0]))"
+    script = (
+        "return [...document.querySelectorAll('#table-results .pick')]"
+        ".find(b => b.closest('tr').innerText.replace(/\\s+/g, ' ').includes(arguments[0]))"
+    )
     session.execute_script(script, text).send_keys(Keys.ENTER)
 
 
@@ -111,7 +114,8 @@ def test_a_click_on_a_cell_is_followed_by_every_other_view(opened: Any) -> None:
     assert "Node 7" in _text(session, "#x-live")
     cursor = float(session.execute_script("return document.querySelector('#x-profile .cursor').getAttribute('x1')"))
     box = session.execute_script(
-        "const b = document.querySelector('#x-map .mark-line'); return [b.getAttribute('x'), b.getAttribute('width')].map(Number)"
+        "const b = document.querySelector('#x-map .mark-line');"
+        "return [b.getAttribute('x'), b.getAttribute('width')].map(Number)"
     )
     assert box[0] < cursor < box[0] + box[1]  # map and profile share their axis
 
@@ -172,7 +176,8 @@ def test_what_the_map_shows_can_be_chosen(opened: Any) -> None:
     session = opened(explored())
     for key in session.execute_script("return [...document.querySelectorAll('#x-quantity option')].map(o => o.value)"):
         session.execute_script(
-            "const c = document.getElementById('x-quantity'); c.value = arguments[0]; c.dispatchEvent(new Event('change'))",
+            "const c = document.getElementById('x-quantity'); c.value = arguments[0];"
+            "c.dispatchEvent(new Event('change'))",
             key,
         )
         assert session.execute_script("return document.querySelectorAll('#x-map rect[data-cell]').length") in (12, 36)

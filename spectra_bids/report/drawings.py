@@ -36,6 +36,10 @@ _CLUSTER_HEADINGS = {
     "bundle": "Bundle",
     "n_cells": "Cells",
     "direction": "Effect",
+    "place": "Part of the tract",
+    "side": "Side",
+    "label_peak": "Region at the peak",
+    "labels": "Regions",
     "s_low": "s from",
     "s_high": "s to",
     "r_low": "r from",
@@ -48,6 +52,12 @@ _CLUSTER_HEADINGS = {
     "p_peak": "p",
     "q_peak": "q",
     "weight": "Weight",
+    "length_mm": "Length, mm",
+    "width_mm": "Width, mm",
+    "share_bundle": "Of the bundle",
+    "x_peak_mm": "Peak x, mm",
+    "y_peak_mm": "Peak y, mm",
+    "z_peak_mm": "Peak z, mm",
 }
 DESCRIPTIONS = {c.name: c.description for c in (*CLUSTERS, *BLOCKS)} | {
     "kind": "1D: along the tract; 2D: and across it"
@@ -226,10 +236,17 @@ def _cluster_tables(family: Family) -> tuple[TableItem, ...]:
     heads = [(key, text, DESCRIPTIONS[key]) for key, text in _CLUSTER_HEADINGS.items()]
     if family.kind == "1D":
         heads = [(key, "Nodes" if key == "n_cells" else text, said) for key, text, said in heads]
-        heads = [head for head in heads if head[0] not in ("r_low", "r_high")]
+        heads = [head for head in heads if head[0] not in ("r_low", "r_high", "width_mm")]
     frame = family.clusters.sort_values("cluster", kind="stable").copy()
-    if frame[["x_mm", "y_mm", "z_mm"]].isna().all(axis=None):  # imported profiles
-        heads = [head for head in heads if head[0] not in ("x_mm", "y_mm", "z_mm")]
+    unknown = (
+        "label_peak",
+        "labels",
+        "place",
+        "side",
+        *(f"{a}{p}_mm" for p in ("", "_peak") for a in "xyz"),
+        "length_mm",
+    )
+    frame = frame.drop(columns=[key for key in unknown if key in frame and frame[key].isna().all()])  # as if imported
     frame["direction"] = frame["direction"].map({"+": "positive", "-": "negative"}).fillna("n/a")
     caption = "Clusters: rejected cells that touch each other, the heaviest first. Centres are weighted by −log10 p."
     return (table(f"clusters-{alphanumeric(family.name)}", frame, heads, caption, tools=len(frame) > 8),)

@@ -215,7 +215,9 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
         size += " at its peak"
     is_signed = bool(sign) and symbol == "t"
     said = "; ".join(part for part in (sign if is_signed else "", size) if part) or "A difference"
-    text = f"{said[:1].upper() + said[1:]}; {place(cells, page.ends.get(bundle), page.sides.get(bundle))}. "
+    located = place(cells, page.ends.get(bundle), page.sides.get(bundle))
+    located = ", ".join(part for part in (located, _part(cluster)) if part)
+    text = f"{said[:1].upper() + said[1:]}; {located}. "
     things = "node" if family.kind == "1D" else "cell"
     parts = [counted(_count(cluster, "n_cells"), things)]
     if np.isfinite(cells["s_mm"].min()):  # else the place has said it
@@ -228,7 +230,24 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     if not any(np.isfinite(cluster[f"{axis}_mm"]) for axis in "xyz"):
         return text  # profiles that were imported: nobody knows where
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
-    return f"{text} Centre: {centre} mm ({page.space})."
+    text += f" Centre: {centre} mm ({page.space})."
+    if any(np.isfinite(cluster.get(f"{axis}_peak_mm", np.nan)) for axis in "xyz"):
+        top = ", ".join(f"{axis} {_mm(cluster[f'{axis}_peak_mm'])}" for axis in "xyz")
+        text += f" Peak: {top} mm."
+    if isinstance(cluster.get("labels"), str):
+        text += f" At the peak: {cluster['label_peak']}. Over the cluster: {cluster['labels']}."
+    return text
+
+
+#: Words of the column `side`.
+SIDES = {"left": "left hemisphere", "right": "right hemisphere", "midline": "midline", "both": "both hemispheres"}
+
+
+def _part(cluster: pd.Series[Any]) -> str:
+    """Part of the tract and hemisphere of a cluster: "in the posterior third, left hemisphere"."""
+    part, side = cluster.get("place"), SIDES.get(str(cluster.get("side")), "")
+    along = f"{'over' if part == 'whole length' else 'in'} the {part}" if isinstance(part, str) else ""
+    return ", ".join(word for word in (along, side) if word)
 
 
 def _inside(cluster: pd.Series[Any], rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[Any] | None]:

@@ -11,12 +11,12 @@
   "use strict";
 
   const GREY = [173, 178, 184];
-  const BRIGHT = { light: [214, 0, 108], dark: [255, 214, 10] }; // what is lit; in none of the scales
+  const BRIGHT = { light: [194, 24, 91], dark: [255, 72, 136] }; // what is lit; as in the other views
   const VIEWS = {
     left: [90, 0], right: [270, 0], front: [180, 0], back: [0, 0], top: [0, 90], bottom: [180, -90],
   };
   const RADIUS = 0.42, LIT_RADIUS = 0.95; // of a streamline, and of its lit stretch, mm
-  const FILLED = 0.9; // of the height or width of the view, by the brain
+  const FILLED = 0.92, ABOVE = 30; // how much of the view the brain fills, and the height of the buttons, CSS pixels
   const STYLE = `
     .s3d { position: relative; width: 100%; height: 100%; min-height: 300px; overflow: hidden; border-radius: inherit; }
     .s3d canvas.s3d-gl { position: absolute; inset: 0; width: 100%; height: 100%; display: block; outline: none;
@@ -323,7 +323,9 @@ void main() {
           for (const i of [0, 1]) half[i] += Math.abs(axes[4 * k + i]) * size;
         }
         const room = aspect < 1 ? [shown, shown / aspect] : [shown * aspect, shown];
-        nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], room[1] / half[1]);
+        const high = canvas.clientHeight, free = high > 3 * ABOVE ? 1 - ABOVE / high : 1; // below the buttons
+        nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], free * room[1] / half[1]);
+        nv.position = [0, (free - 1) * room[1] / nv.scene.volScaleMultiplier, 0];
       }
       nv.drawScene();
     }
@@ -484,7 +486,7 @@ void main() {
       for (let i = 0; i < 256; i++) {
         const step = i % 128;
         let colour = step === 0 ? GREY : at(Math.min(1, (step - 1) / 125));
-        if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.3 * v + 0.7 * back[k]));
+        if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.55 * v + 0.45 * back[k]));
         R.push(colour[0]); G.push(colour[1]); B.push(colour[2]);
       }
       this.nv.addColormap("spectra", { min: 0, max: 255, R, G, B, A: R.map(() => 255), I: R.map((_, i) => i) });

@@ -63,6 +63,8 @@ out vec4 color;
 void main() {
   color = vec4(vClr.rgb * (0.62 + 0.38 * abs(normalize(vN).z)), opacity);
 }`;
+  /* What is lit is seen through whatever lies before it. */
+  const FRONT = LIT.replace(/\}$/, "  gl_FragDepth = 0.2 * gl_FragCoord.z;\n}");
 
   const text = (id) => { const node = document.getElementById(id); return node ? node.textContent : ""; };
 
@@ -238,7 +240,10 @@ void main() {
       await nv.attachToCanvas(this.canvas, true);
       this.root.style.backgroundColor = "transparent";
       nv.setSliceType(nv.sliceTypeRender);
-      this.shaders = { glass: nv.setCustomMeshShader(GLASS, "SpectraGlass"), lit: nv.setCustomMeshShader(LIT, "SpectraLit") };
+      this.shaders = {};
+      for (const [name, code] of Object.entries({ glass: GLASS, lit: LIT, front: FRONT })) {
+        this.shaders[name] = nv.setCustomMeshShader(code, `Spectra ${name}`);
+      }
       if (glass) {
         this.glass = new NV.NVMesh(glass.xyz, glass.triangles, "brain", new Uint8Array([90, 102, 128, 255]), 0.24, true,
           nv.gl);
@@ -415,6 +420,7 @@ void main() {
       if (ends.length === 1) return null;
       const mesh = this.tubes(new Float32Array(out), new Uint32Array(ends), LIT_RADIUS,
         BRIGHT[this.isDark ? "dark" : "light"], null);
+      mesh.meshShaderIndex = this.shaders.front;
       mesh.updateMesh(this.nv.gl);
       return mesh;
     }

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from test_report_build import HOSTILE, Page
 
 from spectra_bids.report.build import group_figures, group_page
-from spectra_bids.report.explorer import payload
 from spectra_bids.report.measured import split, summaries
 from spectra_bids.report.packing import Packer
 from spectra_bids.report.pages import DesignColumn, Notice
+from spectra_bids.report.payload import payload
 
 
 @given(st.lists(st.floats(1e-100, 1e25) | st.floats(-1e6, -1e-6) | st.just(0.0), max_size=40))
@@ -205,7 +205,8 @@ def test_a_page_without_measured_values_still_has_its_fits() -> None:
 
 def test_the_methods_say_that_profiles_were_imported_and_no_coordinates_are_shown() -> None:
     page = explored()
-    bare = {k: v.assign(x_mm=np.nan, y_mm=np.nan, z_mm=np.nan) for k, v in page.clusters.items()}
+    unknown = dict.fromkeys([f"{a}{peak}_mm" for a in "xyz" for peak in ("", "_peak")], np.nan)
+    bare = {k: v.assign(**unknown) for k, v in page.clusters.items()}
     text = Page(group_page(replace(page, clusters=bare, is_imported=True), ())).text
     assert "made by another program and imported" in text["methods"]
     assert "x, mm" not in text["figures"]

@@ -16,8 +16,9 @@ from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import drawings, explorer, lines, results, subject
+from spectra_bids.report import drawings, lines, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
+from spectra_bids.report.payload import PAGE_BYTES, payload
 from spectra_bids.report.privacy import without_persons
 from spectra_bids.report.words import families
 
@@ -67,9 +68,9 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
         (*lines.scene_scripts(page), _explorer_script()), tuple(lines.scene_elements(page)), lines.scene_hashes(page)
     )
     bare = _render(title, "Group report", sections, assets)
-    payload = explorer.payload(page, explorer.PAGE_BYTES - len(bare.encode()))
+    carried = payload(page, PAGE_BYTES - len(bare.encode()))
     return _render(
-        title, "Group report", sections, replace(assets, data=(*assets.data, *payload.elements), said=payload.said)
+        title, "Group report", sections, replace(assets, data=(*assets.data, *carried.elements), said=carried.said)
     )
 
 

@@ -16,7 +16,7 @@ from spectra_bids.report.words import Family, families
 #: Bundles drawn over all families.
 MOST_BUNDLES = 150
 #: Bytes of figures that stand in a page; all of them are files.
-FIGURE_BYTES = 2_000_000
+FIGURE_BYTES = 1_000_000
 
 BLOCK_HEADINGS = {
     "contrast": "Contrast",

@@ -13,8 +13,11 @@ for (const [key, row] of rows) {
   const button = make("button", { type: "button", class: "pick" });
   button.append(...row.cells[0].childNodes);
   row.cells[0].append(button);
-  row.addEventListener("click", () => chooseRow(key, true));
 }
+table.tBodies[0].addEventListener("click", (event) => {
+  const key = event.target.closest("tr")?.dataset.x;
+  if (key) chooseRow(key, true);
+});
 const choosers = [...tableBox.querySelectorAll("[data-choose]")];
 const only = $("x-only");
 tableBox.querySelector(".choosers").hidden = false;

@@ -230,7 +230,8 @@ class GroupSettings:
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
     bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
-    `atlas_labels` are the volumes or names given by --atlas-labels.
+    `atlas_labels` are the volumes or names given by --atlas-labels. With `report_level` "group" the page holds nothing
+    of one person.
     """
 
     run: RunSettings

@@ -49,7 +49,7 @@ STATUS_COLOURS = {
 MOST_COLUMNS = 300
 
 
-def coverage_map(coverage: pd.DataFrame, by_session: bool = True) -> Sheet:
+def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     """Which subject has which bundle: one column per subject, one row per bundle, coloured by status.
 
     With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would
@@ -59,8 +59,8 @@ def coverage_map(coverage: pd.DataFrame, by_session: bool = True) -> Sheet:
     ----------
     coverage : DataFrame
         Index subject (and session), columns bundles, values a status of `columns.STATUSES`.
-    by_session : bool
-        False: shares, however few sessions there are.
+    shares : bool
+        Draw shares however few the sessions are: no column of one person.
 
     """
     from matplotlib.colors import ListedColormap
@@ -70,11 +70,11 @@ def coverage_map(coverage: pd.DataFrame, by_session: bool = True) -> Sheet:
     codes = codes.reshape(coverage.shape).T
     used = [k for k in range(len(names)) if (codes == k).any()]
     rows, columns = codes.shape
-    as_shares = columns > MOST_COLUMNS or not by_session
+    shares = shares or columns > MOST_COLUMNS
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
-    width = left + (520.0 if as_shares else float(np.clip(columns * 9, 240, 520))) + 10
+    width = left + (520.0 if shares else float(np.clip(columns * 9, 240, 520))) + 10
     step = max(1, -(-columns // 40))
-    shown = range(0, 0 if as_shares else columns, step)
+    shown = range(0, 0 if shares else columns, step)
     below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
     height = 28 + 11.0 * max(rows, 1) + below
     with house_style():
@@ -82,7 +82,7 @@ def coverage_map(coverage: pd.DataFrame, by_session: bool = True) -> Sheet:
         axes.set_yticks(range(rows), [label(b, 40) for b in coverage.columns], size=FONT_SIZE - 1)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        if as_shares:
+        if shares:
             _shares(axes, codes)
         else:
             axes.imshow(

@@ -212,7 +212,8 @@ class GroupSettings:
     """Group level: the model, how it is fitted, the family structure, how to run.
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
-    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n.
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
+    with `report_level` group the page and its figures hold nothing of a single person.
     """
 
     run: RunSettings
@@ -229,6 +230,7 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    report_level: Literal["person", "group"] = "person"
 
     def __post_init__(self) -> None:
         require_names(self.bundles)

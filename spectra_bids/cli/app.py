@@ -211,6 +211,7 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         allow_partial=options.allow_partial,
         calibrate=options.calibrate,
         sensitivity=options.sensitivity,
+        report_level=options.report_level,
     )
 
 

@@ -217,6 +217,13 @@ def decision(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--sensitivity", action="store_true", help="fit again without each site, and by least number of subjects"
     )
+    group.add_argument(
+        "--report-level",
+        choices=("person", "group"),
+        default="person",
+        help="group: the page and its figures hold no id, line or value of a single person; the tables in "
+        "OUTPUT_DIR/group still do, and so does group_qc.html (person)",
+    )
 
 
 def running(group: argparse._ArgumentGroup) -> None:

@@ -48,7 +48,7 @@ STATUS_COLOURS = {
 MOST_COLUMNS = 300
 
 
-def coverage_map(coverage: pd.DataFrame) -> Sheet:
+def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     """Which subject has which bundle: one column per subject, one row per bundle, coloured by status.
 
     With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would
@@ -58,6 +58,8 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
     ----------
     coverage : DataFrame
         Index subject (and session), columns bundles, values a status of `columns.STATUSES`.
+    shares : bool
+        Draw shares whatever the number of sessions: nothing of a single one is then seen.
 
     """
     from matplotlib.colors import ListedColormap
@@ -70,7 +72,8 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
     width = left + float(np.clip(columns * 9, 240, 520)) + 10
     step = max(1, -(-columns // 40))
-    shown = range(0, 0 if columns > MOST_COLUMNS else columns, step)
+    shares = shares or columns > MOST_COLUMNS
+    shown = range(0, 0 if shares else columns, step)
     below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
     height = 28 + 11.0 * max(rows, 1) + below
     with house_style():
@@ -78,7 +81,7 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
         axes.set_yticks(range(rows), [label(b, 40) for b in coverage.columns], size=FONT_SIZE - 1)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        if columns > MOST_COLUMNS:
+        if shares:
             _shares(axes, codes)
         else:
             axes.imshow(

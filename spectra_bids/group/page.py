@@ -12,7 +12,7 @@ import pandas as pd
 
 from spectra_bids import __version__
 from spectra_bids.dataset.names import model_dir, model_page
-from spectra_bids.dataset.outputs import write_text
+from spectra_bids.dataset.outputs import remove, write_text
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results
@@ -25,6 +25,7 @@ from spectra_bids.models.design import Design
 from spectra_bids.report.build import group_figures, group_page
 from spectra_bids.report.designs import summarize_design
 from spectra_bids.report.pages import ContrastItem, DesignSummary, GroupPage, Notice
+from spectra_bids.report.privacy import without_people
 from spectra_bids.settings import GroupSettings
 
 
@@ -75,12 +76,23 @@ def write_page(
         exchanged=_exchanged(settings, model),
         selftest=selftest,
     )
+    if settings.report_level == "group":
+        page = without_people(page, _people(model))
     drawn = group_figures(page)
+    folder = model_dir(out, model.name) / "figures"
     for figure in drawn:
-        write_text(model_dir(out, model.name) / "figures" / f"{figure.name}.svg", figure.svg)
+        write_text(folder / f"{figure.name}.svg", figure.svg)
+    if settings.report_level == "group":  # what an earlier run drew of people goes
+        for old in {p for p in folder.iterdir() if p.is_file()} - {folder / f"{figure.name}.svg" for figure in drawn}:
+            remove(old)
     path = model_page(out, model.name)
     write_text(path, group_page(page, drawn))
     return path
+
+
+def _people(model: GroupModel) -> set[str]:
+    """Ids of everybody who has covariates or profiles."""
+    return {*model.joined["participant_id"].astype(str), *(who.split(" ")[0] for who, _ in model.unmatched)}
 
 
 def _exchanged(settings: GroupSettings, model: GroupModel) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import isfinite
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,7 @@ from spectra_bids.report.pages import (
     Section,
     TableItem,
 )
+from spectra_bids.report.privacy import least_people
 from spectra_bids.report.subject import alphanumeric, provenance, status_words
 from spectra_bids.report.tables import cell, table
 from spectra_bids.report.trust import harmonization, miscalibrated, trust
@@ -74,10 +76,13 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
     out = []
     if page.coverage.size:
         text = "One column per session, one row per bundle; the colour is the status."
-        if len(page.coverage) > MOST_COLUMNS:
+        shares = page.settings.report_level == "group" or len(page.coverage) > MOST_COLUMNS
+        if shares:
             text = "One bar per bundle: the share of the sessions with each status."
         out.append(
-            FigureItem(f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage))
+            FigureItem(
+                f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares)
+            )
         )
     left = MOST_BUNDLES
     for family in families(page):
@@ -145,7 +150,7 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
             by = next((c.by for c in page.contrasts if c.name == family.contrast), "")
             caption = "Measured mean with its 95 % confidence interval, not adjusted; number of people in brackets."
             caption += " Marked nodes have a rejected cell." if family.kind == "2D" else " Rejected nodes are marked."
-            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle)
+            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle, least_people(page))
             out.append(FigureItem(f"{stem}profile{family.kind}", bundle, caption, sheet, family.name))
     return out
 
@@ -247,7 +252,9 @@ def _design(page: GroupPage) -> tuple[Block, ...]:
         dropped = tuple((Cell(row), Cell(reason)) for row, reason in design.dropped)
         many = len(dropped) > 12
         gone = TableItem("dropped", heads, (False, False), dropped, "Rows not in the design.", tools=many)
-        blocks.append(Fold(f"{counted(len(dropped), 'row')} left out, and why", (gone,), is_open=not many))
+        counts = page.settings.report_level == "group"
+        title = "Rows left out, by reason" if counts else f"{counted(len(dropped), 'row')} left out, and why"
+        blocks.append(Fold(title, (gone,), is_open=not many))
     else:
         blocks.append(Prose(("No row was left out.",)))
     return tuple(blocks)
@@ -260,8 +267,11 @@ def _reference(column: DesignColumn) -> str:
 def _content(column: DesignColumn) -> str:
     if column.role == "numeric":
         mean, sd, low, high = (cell(v).text for v in (column.mean, column.sd, column.low, column.high))
-        return f"mean {mean}, SD {sd}, {low} to {high}"
-    shown = ", ".join(f"{level} ({n})" for level, n in column.levels[:12])
+        between = f", {low} to {high}" if isfinite(column.low) else ""  # the ends of a range are people's own values
+        return f"mean {mean}, SD {sd}{between}"
+    shown = ", ".join(f"{level} ({n})" for level, n in column.levels[:12] if level)
+    if not shown:
+        return counted(len(column.levels), "level")
     more = f", … {len(column.levels)} levels" if len(column.levels) > 12 else ""
     return f"{counted(len(column.levels), 'level')}: {shown}{more}" if column.role != "factor" else shown + more
 

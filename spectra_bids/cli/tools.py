@@ -106,6 +106,13 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def plot(arguments: Sequence[str]) -> int:
+    """`spectra-bids plot OUT -o FILE`."""
+    from spectra_bids.cli.plot import plot as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -132,6 +139,7 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "atlas": _logged(atlas),
     "validate": validate,
     "slurm": _logged(slurm),
+    "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
 }

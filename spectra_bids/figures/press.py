@@ -201,20 +201,26 @@ def columns(press: Press, panels: int, least: float) -> int:
 
 def legend_height(press: Press, names: Sequence[str]) -> float:
     """Height in mm that a legend above the panels takes."""
-    return (0.9 + 1.5 * -(-len(names) // _legend_columns(press, names))) * press.em
+    rows = -(-len(names) // max(1, _legend_columns(press, names)))
+    return (0.9 + 1.5 * rows) * press.em
 
 
 def _legend_columns(press: Press, names: Sequence[str]) -> int:
-    """Columns in which a legend's entries fit the figure."""
-    widest = max((text_width(press, name) for name in names), default=0.0) + 4.4 * press.em
-    return max(1, min(len(names), int((press.width - 2 * press.em) / widest)))
+    """Columns in which a legend's entries fit the figure: one row if their widths do, else as many as the widest."""
+    widths = _entry_widths(press, names)
+    room = press.width - 2 * press.em
+    return len(names) if sum(widths) <= room else max(1, int(room / max(widths)))
+
+
+def _entry_widths(press: Press, names: Sequence[str]) -> list[float]:
+    return [text_width(press, name) + 4.4 * press.em for name in names] or [0.0]
 
 
 def legend(figure: Any, press: Press, left: float, handles: Sequence[Any], names: Sequence[str]) -> None:
     """Legend above the panels, from `left` mm on, or further to the left where it is wide."""
-    columns = _legend_columns(press, names)
-    widest = max((text_width(press, name) for name in names), default=0.0) + 4.4 * press.em
-    x = max(press.em, min(left, press.width - press.em - columns * widest))
+    columns, widths = _legend_columns(press, names), _entry_widths(press, names)
+    wide = sum(widths) if columns == len(names) else columns * max(widths)
+    x = max(press.em, min(left, press.width - press.em - wide))
     figure.legend(
         list(handles), list(names), loc="upper left", ncols=columns, frameon=False, handlelength=2.0,
         bbox_to_anchor=(x / press.width, 1 - (press.head + 0.5 * press.em) / (figure.get_figheight() * _MM)),

@@ -126,7 +126,7 @@ def fdr_figure(press: Press, ladders: Sequence[Ladder], axis: str = "p") -> Any:
         Words of the vertical axis.
 
     """
-    em, n = press.em, columns(press, len(ladders), _LEAST)
+    em, n = press.em, columns(press, len(ladders), _LEAST if press.width > 120 else 40.0)
     left, right, gap = 5.4 * em, 1.3 * em, 1.8 * em
     handles, entries = _entries(ladders)
     top = press.head + legend_height(press, entries)

@@ -113,7 +113,7 @@ def mosaic_figure(
         pictures = render(scenes, engine=engine)
         _row(figure, press, scenes, pictures, (1.2 * em, top, height))
         panel_letter(figure, press, 0, 0.3 * em, top - 0.2 * em)
-    _overview(figure, press, panels, scale, (y, strips))
+    _overview(figure, press, panels, scale, (y, strips, (8.2 if whole is None else 2.4) * em))
     panel_letter(figure, press, 0 if whole is None else 1, 0.3 * em, y - 0.5 * em)
     where, tall = (top, height) if whole is not None else (y, strips)
     bar(figure, press, scale, press.width - right + 0.9 * em, where + (tall - min(tall, 40.0)) / 2, min(tall, 40.0))
@@ -170,13 +170,13 @@ def _row(
 
 
 def _overview(
-    figure: Any, press: Press, panels: Sequence[BundlePanel], scale: Scale, place: tuple[float, float]
+    figure: Any, press: Press, panels: Sequence[BundlePanel], scale: Scale, place: tuple[float, float, float]
 ) -> None:
     """One strip per bundle along s, all of one length; rejected nodes underlined, selected bundles in ink."""
-    y, height = place
-    names = [fitted(press, panel.name, 0.36 * press.width) for panel in panels]
+    y, height, right = place
+    names = [fitted(press, panel.name, 0.42 * press.width) for panel in panels]
     left = 2.6 * press.em + 1.08 * max((text_width(press, name) for name in names), default=20.0)
-    axes = axes_at(figure, press, left, y, press.width - left - 8.2 * press.em, height)
+    axes = axes_at(figure, press, left, y, press.width - left - right, height)
     for k, panel in enumerate(panels):
         _strip(axes, _with_values(panel.rows, scale), k, scale.colours, scale.limits)
         for u, end, ha in zip((-0.012, 1.012), panel.ends or ("", ""), ("right", "left"), strict=True):

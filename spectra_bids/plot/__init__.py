@@ -274,7 +274,7 @@ def _mosaic(task: PlotTask, family: Family) -> tuple[Any, str]:
     if items:
         lines = join([item.bundle for item in items.values()])
         colours = np.concatenate([item.colours for item in items.values()])
-        whole = Painted("", lines, colours, task.cameras or _MOSAIC)
+        whole = Painted("", lines, colours, task.cameras or (_MOSAIC if task.press.width > 120 else _MOSAIC[:3]))
     figure = mosaic_figure(
         task.press, whole, _panels(task, family, family.bundles), scale, glass=task.glass, engine=task.engine
     )

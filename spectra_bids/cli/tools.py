@@ -113,6 +113,13 @@ def plot(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_tractseg(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-tractseg OUT ...`."""
+    from spectra_bids.cli.imports import import_tractseg as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -142,4 +149,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "import-tractseg": _logged(import_tractseg),
 }

@@ -229,8 +229,8 @@ class GroupSettings:
     """Group level: the model, how it is fitted, the family structure, how to run.
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
-    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
-    with `report_level` group the page and its figures hold nothing of a single person.
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n. With
+    `report_level` "group" the page holds nothing of one person.
     """
 
     run: RunSettings

@@ -4,6 +4,7 @@ The tractometry and tractography names follow drafts (BEP046 and its kin); when 
 
     OUT/sub-01/[ses-1/]dwi/sub-01[_ses-1][_space-X]_desc-{profile1D,profile2D,bundle}_tractometry.tsv
     OUT/atlas/atlas-<label>_bundle-<X>_grid.{json,npz}
+    OUT/atlas/atlas-<label>_bundle-<X>_streamlines.tck
     OUT/group/model-<name>/model-<name>[_bundle-<X>]_desc-profile{1D,2D}_{fits,stats,blocks,summary,clusters}.tsv
     (map_file and model_table name the others)
 
@@ -202,6 +203,12 @@ def grid_files(out: Path, atlas_label: str, bundle: str) -> tuple[Path, Path]:
     """(json, npz) of a frozen grid."""
     stem = f"atlas-{label(atlas_label, 'atlas label')}_bundle-{label(bundle, 'bundle')}_grid"
     return out / "atlas" / f"{stem}.json", out / "atlas" / f"{stem}.npz"
+
+
+def streamlines_file(out: Path, atlas_label: str, bundle: str) -> Path:
+    """Some streamlines of an atlas bundle, to show its grid on."""
+    description, _ = grid_files(out, atlas_label, bundle)
+    return description.with_name(description.name.removesuffix("_grid.json") + "_streamlines.tck")
 
 
 def figure_file(out: Path, subject: str, stem: str, desc: str, suffix: str = "tractometry", ext: str = "svg") -> Path:

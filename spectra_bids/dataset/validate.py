@@ -153,6 +153,20 @@ def _atlas(out: Path) -> Iterator[Finding]:
     for path in sorted((out / "atlas").glob("*.npz")):
         if not path.with_suffix(".json").is_file():
             yield _at(out, path, "error", "has no JSON beside it: it will be made anew")
+    for path in sorted((out / "atlas").glob("*.tck")):
+        if not path.with_name(path.name.removesuffix("_streamlines.tck") + "_grid.json").is_file():
+            yield _at(out, path, "error", "belongs to no grid that is here: it can be deleted")
+        elif not _is_whole_tck(path):
+            yield _at(out, path, "error", "is cut short or damaged: delete it and run the participant level again")
+
+
+def _is_whole_tck(path: Path) -> bool:
+    """Whether a .tck starts as one and ends in its closing triplet, Inf Inf Inf of 32 bits."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    return content.startswith(b"mrtrix tracks\n") and content.endswith(b"\x00\x00\x80\x7f" * 3)
 
 
 def _grids(out: Path) -> dict[str, Grid]:

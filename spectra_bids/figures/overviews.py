@@ -59,7 +59,7 @@ def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     coverage : DataFrame
         Index subject (and session), columns bundles, values a status of `columns.STATUSES`.
     shares : bool
-        Draw shares whatever the number of sessions: nothing of a single one is then seen.
+        Draw shares however few the sessions are: no column of one person.
 
     """
     from matplotlib.colors import ListedColormap
@@ -69,10 +69,10 @@ def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     codes = codes.reshape(coverage.shape).T
     used = [k for k in range(len(names)) if (codes == k).any()]
     rows, columns = codes.shape
+    shares = shares or columns > MOST_COLUMNS
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
     width = left + float(np.clip(columns * 9, 240, 520)) + 10
     step = max(1, -(-columns // 40))
-    shares = shares or columns > MOST_COLUMNS
     shown = range(0, 0 if shares else columns, step)
     below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
     height = 28 + 11.0 * max(rows, 1) + below

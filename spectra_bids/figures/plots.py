@@ -81,19 +81,17 @@ def group_profile(
     not adjusted for the other terms of the model.
 
     """
-    groups = _groups(table, by)
+    parts = groups(table, by)
     nodes, unit = positions(table)
     with house_style():
-        lines = -(-len(groups) // 3)
+        lines = -(-len(parts) // 3)
         figure, axes = blank(WIDTH, HEIGHT, left=42, top=22 + 13 * lines, right=14, bottom=31)
         span: list[float] = []
-        for k, (name, rows) in enumerate(groups):
+        for k, (name, rows) in enumerate(parts):
             mean, half, n = _mean_and_interval(rows, scalar, nodes.index.to_numpy(), least)
             colour, line = SERIES[k], LINE_STYLES[k]
             axes.fill_between(nodes, mean - half, mean + half, color=colour, alpha=0.17, linewidth=0)
-            said = f"{label(name, 30 if len(groups) < 3 else 15)} ({n})" if name else f"n = {n}"
-            if n and not np.isfinite(mean).any():
-                said += ": too few to draw"
+            said = f"{label(name, 30 if len(parts) < 3 else 15)} ({n})" if name else f"n = {n}"
             axes.plot(nodes, mean, color=colour, linestyle=line, linewidth=1.6, label=said)
             span += [*(mean - half), *(mean + half)]
         low, high = _range(span)
@@ -103,7 +101,7 @@ def group_profile(
         _legend(figure, axes)
         heading(figure, axes, title, _with_unit(scalar, units))
         _raise_title(figure, lines=lines)
-        names = ", ".join(label(name) for name, _ in groups if name)
+        names = ", ".join(label(name) for name, _ in parts if name)
         text = f"{label(title)}: mean {label(scalar)} along the tract" + (f" for {names}" if names else "")
         return Sheet((panel(figure, text),))
 
@@ -191,13 +189,13 @@ def cell_map(
         return Sheet((panel(figure, text),))
 
 
-def _groups(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+def groups(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     """Rows per level of a factor (the largest), or per tercile of a number; ("", all) without a column."""
     if not by or by not in table:
         return [("", table)]
-    groups = split_column(table[by], table["participant"].to_numpy())
-    kept = sorted(groups, key=lambda g: -int(g.rows.sum()))[:MOST_GROUPS]
-    return [(_group_name(g), table[g.rows]) for g in groups if g in kept]
+    found = split_column(table[by], table["participant"].to_numpy())
+    kept = sorted(found, key=lambda g: -int(g.rows.sum()))[:MOST_GROUPS]
+    return [(_group_name(g), table[g.rows]) for g in found if g in kept]
 
 
 def _group_name(group: Level) -> str:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.figures.plots import _groups, _mean_and_interval, _outline, _range, _runs, is_true
+from spectra_bids.figures.plots import _mean_and_interval, _outline, _range, _runs, groups, is_true
 from spectra_bids.figures.press import (
     Press,
     axes_at,
@@ -162,8 +162,8 @@ def profiles_figure(
         else:
             axes.tick_params(labelleft=False)
     legend(figure, press, grid.left, handles, entries)
-    groups = "; ".join(entries[: len(bands)])
-    text = f"Measured mean along the tract and its 95 % confidence interval, not adjusted for covariates ({groups})."
+    people = "; ".join(entries[: len(bands)])
+    text = f"Measured mean along the tract and its 95 % confidence interval, not adjusted for covariates ({people})."
     return figure, text + (f" Bars on the axis: {rejected} nodes." if hits else " No node is rejected.")
 
 
@@ -183,7 +183,7 @@ def _bands(panels: Sequence[BundlePanel], scalar: str, by: str) -> dict[str, lis
 
     rows = pd.concat([panel.rows.assign(panel=k) for k, panel in enumerate(panels)], ignore_index=True)
     out: dict[str, list[_Band]] = {}
-    for name, mine in _groups(rows, by):
+    for name, mine in groups(rows, by):
         for k, panel in enumerate(panels):
             nodes = positions(panel.rows)[0].index.to_numpy()
             mean, half, n = _mean_and_interval(mine[mine["panel"] == k], scalar, nodes)

@@ -257,6 +257,7 @@ def _reduce_key(settings: GroupSettings, model: GroupModel, shown: Shown, fits: 
     tested = selftest_file(settings.run.output_dir, model.name)
     if tested.with_suffix(".json").is_file():
         files[tested.name] = sha256(tested.with_suffix(".json"))
+    files |= {p.name: sha256(p) for p in sorted((settings.run.output_dir / "atlas").glob("*_streamlines.tck"))}
     digest = hashlib.sha256(model.joined.to_csv().encode())
     for cohort in shown.cohorts.values():
         digest.update("\t".join(cohort.absence.ravel()).encode())

@@ -13,8 +13,8 @@ from pathlib import Path
 from spectra_bids.dataset.atlases import Atlas, read_atlas
 from spectra_bids.dataset.grids import read_grid, write_grid
 from spectra_bids.dataset.inputs import discover_derivatives, find_sessions, forget_index
-from spectra_bids.dataset.names import canonical, crash_dir, subject_page
-from spectra_bids.dataset.outputs import clear_leftovers, sha256, write_dataset_files, write_text
+from spectra_bids.dataset.names import canonical, crash_dir, streamlines_file, subject_page
+from spectra_bids.dataset.outputs import clear_leftovers, sha256, write_bytes, write_dataset_files, write_text
 from spectra_bids.errors import (
     AtlasError,
     MissingInputError,
@@ -23,7 +23,9 @@ from spectra_bids.errors import (
     SpectraError,
     TemporaryError,
 )
+from spectra_bids.figures.scene_lines import sample
 from spectra_bids.geometry.grid import Grid, build_grid
+from spectra_bids.io.tck import tck_bytes
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.participant.plan import print_plan, processes
 from spectra_bids.participant.session import Session, bundle_tables, run_session
@@ -98,7 +100,7 @@ def wanted_bundles(settings: ParticipantSettings, atlas: Atlas) -> list[str]:
 
 
 def freeze_grids(settings: ParticipantSettings, atlas: Atlas) -> dict[str, Grid]:
-    """Grids of the wanted atlas bundles: those that are stored, and new ones, stored now."""
+    """Grids of the wanted atlas bundles: those that are stored, and new ones, stored now with streamlines to show."""
     out, wanted = settings.run.output_dir, settings.profile.grid
     grids: dict[str, Grid] = {}
     for name in wanted_bundles(settings, atlas):
@@ -110,6 +112,8 @@ def freeze_grids(settings: ParticipantSettings, atlas: Atlas) -> dict[str, Grid]
             if not settings.run.force:
                 raise
             stored = None
+        if stored is None or not streamlines_file(out, atlas.label, name).is_file():
+            write_bytes(streamlines_file(out, atlas.label, name), tck_bytes(sample(read_bundle(path))))
         if stored is None:
             stored = _build(name, path, settings)
             write_grid(out, atlas.label, stored, wanted, source)

@@ -175,8 +175,7 @@ def _residuals(page: GroupPage) -> tuple[Block, ...]:
     if not said:
         return ()
     frames = [found.assign(kind_of=kind).query("flagged") for kind, found in sorted(page.outliers.items())]
-    flagged = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=["label"])
-    flagged = flagged[flagged["label"] != ""]  # people are not named at --report-level group
+    flagged = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
     intro = "What the model leaves of each session's values, in standard deviations of the cell; 1 is usual."
     blocks: list[Block] = [Bullets(tuple(said), "Residuals", intro)]
     if len(flagged):
@@ -194,7 +193,7 @@ def _outlier_words(page: GroupPage) -> list[tuple[str, str]]:
             sessions = rows[rows["kind"] == "session"]
             odd, sites = sessions[sessions["flagged"]], rows[(rows["kind"] != "session") & rows["flagged"]]
             text = f"{len(odd)} of {counted(len(sessions), 'session')} stand out by the size of their residuals"
-            if (odd["label"] != "").any():
+            if len(odd):
                 text += ": " + ", ".join(
                     f"{r['label']} ({number(float(r['size']))}, most in {r['worst_bundle']})"
                     for r in _records(odd.head(3))

@@ -67,9 +67,7 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
     )
     bare = _render(title, "Group report", sections, assets)
     payload = explorer.payload(page, explorer.PAGE_BYTES - len(bare.encode()))
-    return _render(
-        title, "Group report", sections, replace(assets, data=(*assets.data, *payload.elements), said=payload.said)
-    )
+    return _render(title, "Group report", sections, replace(assets, data=(*assets.data, *payload.elements), said=payload.said))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

@@ -10,7 +10,7 @@ from spectra_bids.report.measured import FEWEST, varies_within, without_small_gr
 from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Prose, TableItem
 from spectra_bids.report.subject import alphanumeric
 from spectra_bids.report.tables import table
-from spectra_bids.report.words import Family, families
+from spectra_bids.report.words import Family, counted, families
 
 #: Bundles drawn over all families.
 MOST_BUNDLES = 150
@@ -62,9 +62,7 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
         if shares or len(page.coverage) > MOST_COLUMNS:
             text = "One bar per bundle: the share of the sessions with each status."
         out.append(
-            FigureItem(
-                f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares)
-            )
+            FigureItem(f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares))
         )
     left = MOST_BUNDLES
     for family in families(page):
@@ -141,7 +139,7 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
                     "the estimate is the model's."
                 )
             caption += " Marked nodes have a rejected cell." if family.kind == "2D" else " Rejected nodes are marked."
-            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle, _least(page))
+            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle, FEWEST if page.level == "group" else 1)
             out.append(FigureItem(f"{stem}profile{family.kind}", bundle, caption, sheet, family.name))
     return out
 
@@ -243,6 +241,3 @@ def _sweep(family: Family) -> tuple[Block, ...]:
     )
 
 
-def _least(page: GroupPage) -> int:
-    """People that a mean needs at every node to be drawn."""
-    return FEWEST if page.level == "group" else 1

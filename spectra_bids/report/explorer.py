@@ -207,9 +207,7 @@ class Source:
         known = found[np.isfinite(found)]
         # Where values differ little beside their size, a fourth digit tells them apart.
         narrow = known.size and np.ptp(known) < 0.1 * np.abs(known).max()
-        return (
-            (f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),
-        )
+        return ((f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),)
 
     def summary(self, scalar: str, bundle: str, kind: str) -> tuple[tuple[str, str, str], ...]:
         """People, mean and SD of every group; quartiles too where persons may be shown."""
@@ -234,13 +232,7 @@ class Source:
             for (column, level), of in table.groupby(["column", "level"], sort=False):
                 entry = out.setdefault(str(column), {"levels": [], "at": []})
                 if str(level) not in entry["levels"]:
-                    at = float(
-                        np.nan
-                        if "at" not in of
-                        else np.nanmedian(of["at"].to_numpy(float))
-                        if of["at"].notna().any()
-                        else np.nan
-                    )
+                    at = float(np.nan if "at" not in of else np.nanmedian(of["at"].to_numpy(float)) if of["at"].notna().any() else np.nan)
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}

@@ -32,10 +32,7 @@ def explorer(page: GroupPage) -> Explorer:
         for bundle, of in rows.items():
             hits = int(is_true(of["rejected"]).sum())
             is_found = bool(hits) or bundle in chosen
-            entry = (
-                f"{f}/{source.bundles.index(bundle)}",
-                _row(page, family, bundle, of, q_of.get(bundle), is_found, hits),
-            )
+            entry = (f"{f}/{source.bundles.index(bundle)}", _row(page, family, bundle, of, q_of.get(bundle), is_found, hits))
             q = q_of.get(bundle, np.nan)
             (found if is_found else rest).append((q if np.isfinite(q) else 2.0, -hits, entry))
     found.sort(key=lambda item: item[:2])
@@ -47,10 +44,7 @@ def explorer(page: GroupPage) -> Explorer:
         ("Contrast", ""),
         ("Scalar", ""),
         ("Profile", "1D: along the tract; 2D: and across it"),
-        (
-            f"q {noun}" if page.settings.decision.mode != "perm" else "FWE p",
-            f"what is compared with the level over {noun}s",
-        )
+        (f"q {noun}" if page.settings.decision.mode != "perm" else "FWE p", f"what is compared with the level over {noun}s")
         if hierarchical
         else ("Smallest q", "smallest q of a cell"),
         ("Rejected", "rejected cells (2D) or nodes (1D), of those tested"),
@@ -104,23 +98,12 @@ def _row(
         Cell(f"{hits} of {len(tested)}", str(hits), "" if hits else "quiet"),
     )
     if not len(tested):
-        return (
-            *start,
-            Cell("not tested", "", "quiet"),
-            Cell("n/a", "", "quiet"),
-            Cell("–", "", "quiet"),
-            _detectable(of, quiet),
-        )
+        return (*start, Cell("not tested", "", "quiet"), Cell("n/a", "", "quiet"), Cell("–", "", "quiet"), _detectable(of, quiet))
     among = tested[is_true(tested["rejected"])] if hits else tested
     order = among.assign(_size=-among["value"].abs()).sort_values(["p", "_size"], kind="stable")
     peak = order.iloc[0]
     where = place(among if hits else order.iloc[:1], page.ends.get(bundle), page.sides.get(bundle))
-    return (
-        *start,
-        *_effect(peak, letter(of), family.units, quiet),
-        Cell(where, f"{peak['s_mm']:.1f}", quiet),
-        _detectable(of, quiet),
-    )
+    return (*start, *_effect(peak, letter(of), family.units, quiet), Cell(where, f"{peak['s_mm']:.1f}", quiet), _detectable(of, quiet))
 
 
 def _effect(peak: pd.Series[Any], symbol: str, units: str, tone: str) -> tuple[Cell, Cell]:

@@ -101,9 +101,7 @@ def summaries(
 
     Sessions of one participant in a group are averaged first, so that people are counted.
     """
-    out = {
-        name: np.full((len(split_by.names), values.shape[1]), np.nan) for name in ("n", "mean", "sd", "q1", "q2", "q3")
-    }
+    out = {name: np.full((len(split_by.names), values.shape[1]), np.nan) for name in ("n", "mean", "sd", "q1", "q2", "q3")}
     for k in range(len(split_by.names)):
         people = _people(values[split_by.codes == k], participants[split_by.codes == k])
         known = np.isfinite(people)

@@ -77,7 +77,7 @@ def decimals(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.int16]
 
 
 def _shifted(size: NDArray[np.float64], exponent: NDArray[np.int_]) -> NDArray[np.float64]:
-    """Size / 10^exponent, exactly where a product with a whole power of ten is."""
+    """size / 10^exponent, exactly where a product with a whole power of ten is."""
     up = size * 10.0 ** np.maximum(-exponent, 0)
     return up / 10.0 ** np.maximum(exponent, 0)
 

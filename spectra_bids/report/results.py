@@ -24,7 +24,7 @@ from spectra_bids.report.pages import (
     Section,
     TableItem,
 )
-from spectra_bids.report.subject import provenance, status_words
+from spectra_bids.report.subject import alphanumeric, provenance, status_words
 from spectra_bids.report.tables import cell, p_text, table
 from spectra_bids.report.trust import harmonization, miscalibrated, trust
 from spectra_bids.report.words import Family, counted, families
@@ -126,9 +126,7 @@ def _tested(every: list[Family]) -> TableItem:
         ("Could have been found", "smallest effect found with 80 % power, in the median cell; n/a for F tests"),
     )
     caption = "Everything that was tested, and the effects that could have been found."
-    return TableItem(
-        "tested", heads, (False, False, False, False, True, False, False), tuple(rows), caption, len(rows) > 12
-    )
+    return TableItem("tested", heads, (False, False, False, False, True, False, False), tuple(rows), caption, len(rows) > 12)
 
 
 def _coverage(page: GroupPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:

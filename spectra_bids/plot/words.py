@@ -19,7 +19,7 @@ def bundle_title(name: str, renamed: Mapping[str, str] = {}) -> str:
         return renamed[name]
     rest = _FILED.sub("", name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z][a-z]+|[a-z]+|\d+", rest)
-    if not any(len(word) > 3 and word[1:].islower() for word in words):
+    if "".join(words) != rest or not any(len(word) > 3 and word[1:].islower() for word in words):
         return name
     # "FasciculusL2": the side may stand before a number.
     where = next((k for k in range(len(words) - 1, 0, -1) if words[k] in _SIDES), None)

@@ -233,6 +233,8 @@ class Source:
                 entry = out.setdefault(str(column), {"levels": [], "at": []})
                 if str(level) not in entry["levels"]:
                     at = float(np.nan if "at" not in of else np.nanmedian(of["at"].to_numpy(float)) if of["at"].notna().any() else np.nan)
+                    if self.page.level == "group" and np.isfinite(at):
+                        at = float(f"{at:.2g}")  # the median of a third of few people is a person's own value
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}

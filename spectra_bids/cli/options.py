@@ -251,6 +251,13 @@ def decision(group: argparse._ArgumentGroup) -> None:
         help="NIfTI labels (or 4D probabilities) in the atlas's space that name where findings lie, with the table of "
         "names beside them or after '='; or the name of one in $SPECTRA_BIDS_DATA_DIR/labels, or 'tissues'",
     )
+    group.add_argument(
+        "--report-level",
+        choices=("person", "group"),
+        default="person",
+        help="group: the page and its figures hold no id, line or value of a single person; the tables in "
+        "OUTPUT_DIR/group still do, and so does group_qc.html (person)",
+    )
 
 
 def running(group: argparse._ArgumentGroup) -> None:

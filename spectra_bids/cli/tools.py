@@ -106,6 +106,13 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def plot(arguments: Sequence[str]) -> int:
+    """`spectra-bids plot OUT -o FILE`."""
+    from spectra_bids.cli.plot import plot as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -139,6 +146,7 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "atlas": _logged(atlas),
     "validate": validate,
     "slurm": _logged(slurm),
+    "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
     "import-tractseg": _logged(import_tractseg),

@@ -94,6 +94,22 @@ BUNDLE = (
 )
 
 
+#: Spread of the 1D profiles over the cohort, one row per bundle, node and scalar.
+NORMS = (
+    _BUNDLE,
+    _S,
+    _S_MM,
+    Column("scalar", "Scalar map, <model>_<param>"),
+    Column("n", "Sessions with a value at the node; from 5 on the columns that follow have a value"),
+    Column("mean", "Mean over these sessions", "units of the scalar"),
+    Column("sd", "Standard deviation over these sessions (n - 1)", "units of the scalar"),
+    *(
+        Column(f"p{q:02d}", f"{q}th percentile over these sessions, linearly interpolated", "units of the scalar")
+        for q in (5, 25, 50, 75, 95)
+    ),
+)
+
+
 def scalar_columns(scalar: str, units: str, spread: bool) -> tuple[Column, ...]:
     """Columns of one scalar, `<model>_<param>`; with `spread` also its `_sd`."""
     mean = Column(scalar, f"Mean of {scalar} over the row's points; in 1D weighted by 1 / distance to the node", units)

@@ -41,6 +41,7 @@ from spectra_bids.dataset.outputs import (
 )
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group import norms
 from spectra_bids.group.batches import notes_on_batches, read_removed
 from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results, decide, level_column
@@ -125,7 +126,7 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     finding = read_finding(out, model, settings)
     write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent, taken, finding)
     if not only_page:
-        _write_shared(out, tuple(shown.cohorts), model)
+        _write_shared(out, shown, model)
         _write_model(out, model, results, settings, key)
     log.info("report: %s", page)
     return 0
@@ -270,7 +271,7 @@ def _is_reduced(
     """Whether the tables are there and were made of these fits, people and settings."""
     tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in kinds]
     shared = [path for d in cohorts for path in shared_files(out, d)]
-    if not all(path.is_file() for path in (*tables, *shared)):
+    if not all(path.is_file() for path in (*tables, *shared)) or ("1D" in cohorts and not norms.is_written(out)):
         return False
     try:
         return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
@@ -283,10 +284,12 @@ def _kinds(settings: GroupSettings) -> tuple[TableKind, ...]:
     return (*KINDS, *further_kinds(settings))
 
 
-def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None:
+def _write_shared(out: Path, shown: Shown, model: GroupModel) -> None:
     """Files that every model shares: all sessions and scalars, whatever this model uses."""
-    for dims in kinds:
+    for dims in shown.cohorts:
         write_shared(out, dims, model.joined)
+    if "1D" in shown.cohorts:
+        norms.write_norms(out, shown.sidecars[0]["GridChecksums"])
     write_text(out / "logs" / "CITATION.md", citation_md())
     write_text(out / "logs" / "CITATION.bib", citation_bib())
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from spectra_bids.bundle import Bundle
 from spectra_bids.dataset.atlases import Atlas, read_atlas
 from spectra_bids.dataset.grids import read_grid, write_grid
 from spectra_bids.dataset.inputs import discover_derivatives, find_sessions, forget_index
@@ -26,7 +27,8 @@ from spectra_bids.errors import (
 from spectra_bids.geometry.grid import Grid, build_grid
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.participant.plan import print_plan, processes
-from spectra_bids.participant.session import Session, bundle_tables, run_session
+from spectra_bids.participant.session import Session, run_session
+from spectra_bids.participant.stored import bundle_tables
 from spectra_bids.settings import ParticipantSettings
 from spectra_bids.workers import Workers, map_unordered
 
@@ -35,7 +37,10 @@ log = logging.getLogger("spectra_bids")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one session: computed, kept (it was done) or failed; warnings, or the message; exit status."""
+    """What became of one session: computed, kept (it was done) or failed; warnings, or the message; exit status.
+
+    The state `warned` is that of the subject as a whole: its pictures are not what they should be.
+    """
 
     session: Session
     state: str
@@ -80,7 +85,8 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     if temporary or not failed:
         return temporary
     reasons = {o.exit_status for o in failed}
-    return reasons.pop() if len(failed) == len(outcomes) and len(reasons) == 1 else 1
+    n_jobs = sum(o.state != "warned" for o in outcomes)
+    return reasons.pop() if len(failed) == n_jobs and len(reasons) == 1 else 1
 
 
 def wanted_bundles(settings: ParticipantSettings, atlas: Atlas) -> list[str]:
@@ -163,7 +169,8 @@ def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]], n_pr
     """Outcomes of every subject as it is done; none after a failed one with --stop-on-first-crash."""
     run = settings.run
     workers = Workers(n_procs, run.omp_nthreads, run.dask_scheduler)
-    with closing(map_unordered(partial(run_subject, settings), list(subjects.values()), workers)) as done:
+    job = partial(run_subject, replace(settings, run=replace(run, n_procs=min(n_procs, max(1, len(subjects))))))
+    with closing(map_unordered(job, list(subjects.values()), workers)) as done:
         for _, found in done:
             yield found
             if run.stop_on_first_crash and any(o.state == "failed" for o in found):
@@ -187,11 +194,15 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
     atlas, grids = _frozen(settings)
     clear_leftovers(settings.run.output_dir / f"sub-{sessions[0].subject}", recursive=True)
     outcomes, crashes = [], []
+    placed: dict[str, Mapping[str, Bundle]] = {}
     for session in sessions:
         try:
-            warnings = None if settings.run.reports_only else run_session(settings, atlas, grids, session)
-            state = "kept" if warnings is None else "computed"
-            outcomes.append(Outcome(session, state, ". ".join(warnings or ())))
+            done = None if settings.run.reports_only else run_session(settings, atlas, grids, session)
+            outcomes.append(
+                Outcome(session, "kept" if done is None else "computed", ". ".join(done.warnings if done else ()))
+            )
+            if done is not None:
+                placed[str(session)] = done.bundles
         except (OutputError, TemporaryError):
             raise  # a full disk or a missing permission stops everyone
         except Exception as error:
@@ -200,7 +211,8 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
             if settings.run.stop_on_first_crash:
                 break
     page = subject_page(settings.run.output_dir, sessions[0].subject)
-    if settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
+    drawn, said = _pictures(settings, atlas, grids, sessions[0].subject, placed)
+    if drawn or settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
         from spectra_bids.participant.page import write_page
 
         try:
@@ -209,7 +221,27 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
             raise
         except Exception as error:
             outcomes.append(_failed(settings, Session(sessions[0].subject, None), error))
-    return outcomes
+    return [*outcomes, Outcome(Session(sessions[0].subject, None), "warned", said)] if said else outcomes
+
+
+def _pictures(
+    settings: ParticipantSettings,
+    atlas: Atlas,
+    grids: dict[str, Grid],
+    subject: str,
+    placed: Mapping[str, Mapping[str, Bundle]],
+) -> tuple[int, str]:
+    """Pictures that were made, and what went wrong with the others: it is told, and fails nobody."""
+    if settings.pictures == "none" or settings.run.reports_only:
+        return 0, ""
+    from spectra_bids.participant.pictures import add_pictures
+
+    try:
+        return add_pictures(settings, atlas, grids, subject, placed)
+    except (OutputError, TemporaryError):
+        raise
+    except Exception as error:
+        return 0, f"no 3D pictures: {in_words(error)}"
 
 
 def _failed(settings: ParticipantSettings, session: Session, error: Exception) -> Outcome:
@@ -238,6 +270,8 @@ def _record_crash(settings: ParticipantSettings, session: Session, error: Except
 def _tell(outcome: Outcome) -> None:
     if outcome.state == "failed":
         log.error("%s failed: %s", outcome.session, outcome.message)
+    elif outcome.state == "warned":
+        log.warning("%s: %s", outcome.session, outcome.message)
     else:
         log.info("%s %s", outcome.session, "done" if outcome.state == "computed" else "was done already")
         if outcome.message:

@@ -17,7 +17,8 @@ from spectra_bids.estimate import PROCESS_GB, Estimate, SessionSize, duration, p
 from spectra_bids.estimate import session as session_estimate
 from spectra_bids.io.sizes import count_points, count_voxels
 from spectra_bids.participant.registration import choose_route
-from spectra_bids.participant.session import Session, bundle_tables
+from spectra_bids.participant.session import Session
+from spectra_bids.participant.stored import bundle_tables
 from spectra_bids.settings import ParticipantSettings
 
 log = logging.getLogger("spectra_bids")

@@ -44,7 +44,7 @@ def test_the_command_on_a_page_parses_to_the_same_settings(made, tmp_path):
 def written(study, profiles):
     """A page written from tables alone, for other settings of the run than those that made them."""
     run = RunSettings(study.bids, profiles, n_procs=7, verbose=2, run_uuid="x")
-    settings = ParticipantSettings(run, study.atlas)
+    settings = ParticipantSettings(run, study.atlas, pictures="none")
     atlas = read_atlas(study.atlas)
     grids = {n: load_grid(profiles, "demo", n) for n in atlas.bundles}
 

@@ -195,7 +195,7 @@ def _clusters(kind: str, bundle: str, scalar: str, contrast: str, found: bool) -
 def test_the_participant_page_has_its_sections_in_order() -> None:
     page = Page(participant_page(participant(crash="yes")))
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["summary", "coverage", "profiles", "registration", "methods", "provenance", "errors"]
+    assert sections == ["summary", "quality", "bundles", "numbers", "methods", "provenance", "errors"]
     assert "2 of 3 bundles usable, for dti_fa." in page.text["summary"]
     assert "no bundle (1): the subject has no such bundle: CC_Minor." in page.text["summary"]
     assert "1 job crashed" in page.text["summary"]
@@ -288,7 +288,7 @@ def test_sessions_have_sections_and_figures_of_their_own() -> None:
     page = participant()
     both = replace(page, sessions=tuple(replace(page.sessions[0], label=x) for x in ("01", "02")))
     parsed = Page(participant_page(both))
-    assert {"coverage-01", "coverage-02", "profiles-01", "registration-02"} <= set(parsed.ids)
+    assert {"quality-01", "quality-02", "bundles-01", "numbers-02"} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
     stems = [item.name for item in participant_figures(both)]
     assert len(set(stems)) == 4

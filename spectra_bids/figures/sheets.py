@@ -111,7 +111,7 @@ def _profile_panel(
     said = f"{known.sum()} of {len(rows)} nodes"
     if banded:
         out = known & ((y < rows["p05"].to_numpy(float)) | (y > rows["p95"].to_numpy(float)))
-        axes.plot(x[out], y[out], "o", color=ACCENT, markersize=3.2, markeredgewidth=0)
+        axes.plot(x[out], y[out], "o", color=ACCENT, markersize=3.8, markeredgewidth=0)
         said += f", {out.sum()} outside the cohort's band"
     axes.set_ylim(*ylim)
     along_mm(axes, x, ends)
@@ -202,7 +202,7 @@ def scale_strip(table: pd.DataFrame, scalar: str, units: str) -> Panel:
     """The colour scale of `heat_sheet` by itself, low: it stands above the maps of a page."""
     scale = limits(table[scalar])
     with house_style():
-        figure, axes = blank(WIDTH, 40, left=14, right=14, top=16, bottom=15)
+        figure, axes = blank(WIDTH, 42, left=30, right=30, top=17, bottom=15)
         colour_bar(axes, sequential(), scale, horizontal=True)
         name = f"{label(scalar, 30)} ({label(units, 24)})" if units else label(scalar, 40)
         axes.set_title(name, size=FONT_SIZE, loc="left", color=MUTED, pad=3)

@@ -59,7 +59,9 @@ def write_page(
         settings=made.profile,
         provenance=_provenance(atlas, facts) | (_norms_source(out) if norms is not None else {}),
         command=subject_command(made, subject),
-        notices=tuple(Notice("note", note) for sidecar in facts for note in sidecar.get("Notes", [])),
+        notices=tuple(
+            Notice("note", note[:1].upper() + note[1:]) for sidecar in facts for note in sidecar.get("Notes", [])
+        ),
         crashes=tuple(Crash(where, text) for where, text in crashes),
         norms=norms,
         cohort=n_norms,

@@ -36,7 +36,7 @@ def cards(
         out.append(_card(part, row, told, panels.get(str(row["bundle"]), ())))
     absent = [str(row["bundle"]) for row, _ in found if all(row is not other for other, _ in shown)]
     if absent:
-        out.append(Prose((f"Nothing to show of {', '.join(absent)}: no streamlines, or too few.",)))
+        out.append(Prose((f"Nothing to show of {', '.join(absent)}: there is no bundle.",)))
     return tuple(out)
 
 
@@ -45,7 +45,8 @@ def _card(
 ) -> BundleCard:
     name = str(row["bundle"])
     said = "; ".join(concern.text for concern in told) or "usable"
-    remark = f"{counted(int(row['n_streamlines']), 'streamline')} · {said}"
+    count = counted(int(row["n_streamlines"]), "streamline")
+    remark = said if count in said else f"{count} · {said}"
     if row.get("n_compared"):
         remark += f" · {row['n_out']} of {counted(int(row['n_compared']), 'node')} outside the cohort's band"
     start = f"{part.label}-" if part.label else ""
@@ -77,9 +78,8 @@ def _panels(
     for item in kept:
         is_1d = "desc-profile1D" in item.name
         units = page.units.get(item.scalar, "")
-        title = label(f"{item.scalar}, {units}" if units else item.scalar, 24) + (
-            " along" if is_1d else " along, across"
-        )
+        title = f"{label(item.scalar, 18)} {'along the tract' if is_1d else 'along and across'}"
+        title += f", {label(units, 8)}" if is_1d and units else ""
         for bundle, panel in zip(item.bundles, item.sheet.panels, strict=False):  # a map's scale comes last
             out[bundle] = (*out.get(bundle, ()), retitled(panel, title))
     return out, left_out
@@ -94,19 +94,39 @@ def _scales(page: ParticipantPage, part: SessionPart) -> BundleCard:
     return BundleCard(name, "Colours", "the same for all bundles; hatched: no value", "", panels)
 
 
+def band_words(page: ParticipantPage, scalar: str) -> str:
+    """What the band of a 1D profile is."""
+    if page.norms is not None and (page.norms["scalar"].astype(str) == scalar).any():
+        return (
+            f"Grey: the cohort of {counted(page.cohort, 'session')}, median (dashed) and 5th to 95th percentile; a dot "
+            "marks a node outside."
+        )
+    return "Band: one standard deviation over the node's points."
+
+
 def _how_to_read(
     page: ParticipantPage, part: SessionPart, drawn: Sequence[FigureItem], left_out: Sequence[str]
 ) -> tuple[str, ...]:
-    captions = list(dict.fromkeys(item.caption for item in drawn))
     out = []
     if part.pictures:
         first = next(iter(page.units), "")
         out.append(
             f"Pictures: streamlines in atlas space, coloured by the profile of {first} along the tract with the "
-            "colours of the maps (grey: not measured). The discs name the two ends as the axes do; letters at the edges "
-            "are the directions: left, right, anterior, posterior, superior, inferior."
+            "colours of the maps (grey: not measured). The discs name the two ends as the axes do; letters at the "
+            "edges are the directions: left, right, anterior, posterior, superior, inferior."
         )
-    out += captions
+    marks = dict.fromkeys(mark for item in drawn for mark in item.marks)
+    band = band_words(page, next(iter(page.units), ""))
+    if part.profile_1d is not None:
+        out.append(
+            f"Profile along the tract: the mean at each node, weighted by the inverse distance to it. {band}"
+            + (f" Nodes without a value: {', '.join(marks)}." if marks else "")
+        )
+    if part.profile_2d is not None:
+        out.append(
+            "Map along and across: the mean of each cell, along the tract to the right, across it upwards. Hatched "
+            "cells have no value; blank ones are outside the grid. All panels of a scalar share one scale."
+        )
     if part.without:
         out.append(part.without)
     if left_out:

@@ -100,7 +100,8 @@ class TableItem:
 class FigureItem:
     """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself.
 
-    Where its panels are bundles' own, `scalar` says of what, and `bundles` names them in order.
+    Where its panels are bundles' own, `scalar` says of what, and `bundles` names them in order, `marks`
+    explains the signs of missing nodes.
     """
 
     name: str
@@ -110,6 +111,7 @@ class FigureItem:
     group: str = ""
     scalar: str = ""
     bundles: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     kind: ClassVar[str] = "figure"
 
     @property

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,7 +95,7 @@ def concerns(row: Mapping[str, Any]) -> list[Concern]:
     """What is odd about a bundle, the worst first; `row` of `quality`."""
     status = str(row["status"])
     if status != "ok":
-        return [Concern(_status(status, row), "status", fatal=True)]
+        return [Concern(_status(status, row), "n_streamlines", fatal=True)]
     out = []
     if str(row.get("flag")) in FLAGS:
         out.append(Concern(f"{row['distance_median_mm']:.1f} mm (median) from the atlas bundle", "distance_median_mm"))
@@ -114,16 +114,23 @@ def concerns(row: Mapping[str, Any]) -> list[Concern]:
 
 
 def verdict(frame: pd.DataFrame) -> str:
-    """One or two sentences: what can be used, what is to be looked at and why, what is not there."""
+    """A few sentences: what can be used, what is to be looked at and why, what is not there."""
     found = {str(row["bundle"]): concerns(row) for row in frame.to_dict("records")}  # type: ignore[arg-type]
-    lost = {b: c for b, c in found.items() if c and c[0].fatal}
-    odd = {b: c for b, c in found.items() if c and not c[0].fatal}
-    good = len(found) - len(lost) - len(odd)
+    lost: dict[str, list[str]] = {}
+    odd = []
+    for bundle, told in found.items():
+        if told and told[0].fatal:
+            lost.setdefault(told[0].text, []).append(bundle)
+        elif told:
+            odd.append(f"{bundle} ({'; '.join(c.text for c in told)})")
+    n_lost = sum(map(len, lost.values()))
+    good = len(found) - n_lost - len(odd)
     text = f"{good} of {counted(len(found), 'bundle')} can be used as {'it is' if good == 1 else 'they are'}."
     if odd:
         text += f" Look at {len(odd)} before use: {_listed(odd)}."
     if lost:
-        text += f" {len(lost)} {'has' if len(lost) == 1 else 'have'} no profile: {_listed(lost)}."
+        why = "; ".join(f"{reason} ({_listed(bundles, 4)})" for reason, bundles in lost.items())
+        text += f" {n_lost} {'has' if n_lost == 1 else 'have'} no profile: {why}."
     return text
 
 
@@ -133,7 +140,6 @@ def blocks(part: SessionPart, frame: pd.DataFrame, suffix: str) -> tuple[Block, 
     found = [concerns(row) for row in records]
     order = sorted(range(len(found)), key=lambda k: (not found[k], not (found[k] and found[k][0].fatal), k))
     shown = frame.iloc[order].assign(said=["; ".join(c.text for c in found[k]) or "usable" for k in order])
-    shown["status"] = shown["status"].astype(str).str.replace("_", " ")
     has_band = "n_out" in shown
     if has_band:
         shown["band"] = [
@@ -152,7 +158,6 @@ def blocks(part: SessionPart, frame: pd.DataFrame, suffix: str) -> tuple[Block, 
         ("band", "Outside the band", _BAND[1]),
         ("share_round", "Axis unclear", _EXPLAINED[3][1]),
         ("least_anisotropy", "Least anisotropy", _EXPLAINED[3][1]),
-        ("status", "Status", "Status of the bundle"),
     ]
     item = table(
         f"quality{suffix}",
@@ -176,10 +181,9 @@ def _tones(found: list[Concern]) -> dict[str, str]:
     return {**tones, "said": "warn"} if found else {"said": "good"}
 
 
-def _listed(found: Mapping[str, list[Concern]], most: int = 6) -> str:
-    named = [f"{bundle} ({'; '.join(c.text for c in told)})" for bundle, told in list(found.items())[:most]]
-    rest = len(found) - len(named)
-    return ", ".join(named) + (f" and {rest} more in the table" if rest else "")
+def _listed(named: Sequence[str], most: int = 6) -> str:
+    rest = len(named) - most
+    return ", ".join(named[:most]) + (f" and {rest} more, see the table" if rest > 0 else "")
 
 
 def _status(status: str, row: Mapping[str, Any]) -> str:

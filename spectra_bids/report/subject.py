@@ -9,7 +9,7 @@ import pandas as pd
 from spectra_bids.columns import BUNDLE
 from spectra_bids.figures.sheets import heat_sheet, missing_marks, profile_sheet
 from spectra_bids.report import methods, quality
-from spectra_bids.report.cards import cards
+from spectra_bids.report.cards import band_words, cards
 from spectra_bids.report.pages import (
     Block,
     Code,
@@ -55,6 +55,7 @@ def figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
                         part.label,
                         scalar,
                         _bundles(along),
+                        tuple(marks.split(", ")) if marks else (),
                     )
                 )
             across, left_out = measured(part.profile_2d, scalar)
@@ -88,16 +89,6 @@ def measured(table: pd.DataFrame | None, scalar: str) -> tuple[pd.DataFrame | No
         return None, ""
     absent = list(dict.fromkeys(table.loc[~has, "bundle"].astype(str)))
     return table[has], f" Without any value, hence not drawn: {', '.join(absent)}." if absent else ""
-
-
-def band_words(page: ParticipantPage, scalar: str) -> str:
-    """What the band of a 1D profile is."""
-    if page.norms is not None and (page.norms["scalar"].astype(str) == scalar).any():
-        return (
-            f"Grey: the cohort of {counted(page.cohort, 'session')}, median (dashed) and 5th to 95th percentile; a dot "
-            "marks a node outside."
-        )
-    return "Band: one standard deviation over the node's points."
 
 
 def sections(page: ParticipantPage, drawn: tuple[FigureItem, ...]) -> tuple[Section, ...]:

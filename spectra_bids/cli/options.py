@@ -240,7 +240,8 @@ def running(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--reports-only",
         action="store_true",
-        help="make the pages anew from the tables and pictures that are there; nothing is computed",
+        help="make the pages anew from the tables and pictures that are there; at participant level, once the group "
+        "level has run, over the cohort's band",
     )
     group.add_argument("--dry-run", action="store_true", help="say what would be done")
     group.add_argument("--force", action="store_true", help="compute anew what is done already")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from spectra_bids.bundle import Bundle
 from spectra_bids.dataset.atlases import Atlas, read_atlas
-from spectra_bids.dataset.grids import read_grid, write_grid
+from spectra_bids.dataset.grids import load_grid, read_grid, stored_grids, write_grid
 from spectra_bids.dataset.inputs import discover_derivatives, find_sessions, forget_index
 from spectra_bids.dataset.names import canonical, crash_dir, subject_page
 from spectra_bids.dataset.outputs import clear_leftovers, sha256, write_dataset_files, write_text
@@ -28,7 +28,7 @@ from spectra_bids.geometry.grid import Grid, build_grid
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.participant.plan import print_plan, processes
 from spectra_bids.participant.session import Session, run_session
-from spectra_bids.participant.stored import bundle_tables
+from spectra_bids.participant.stored import bundle_tables, session_label
 from spectra_bids.settings import ParticipantSettings
 from spectra_bids.workers import Workers, map_unordered
 
@@ -57,19 +57,33 @@ def run(settings: ParticipantSettings) -> int:
         Exit status: 0 done; 1 some sessions failed; where all failed for one reason, that reason's status.
 
     """
+    if settings.run.reports_only:
+        return _pages(settings)
     atlas = read_atlas(settings.atlas)
     sources = (*discover_derivatives(settings.run), ("atlas", settings.atlas))
     subjects = _by_subject(find_sessions(settings.run))
     if settings.run.dry_run:
         print_plan(settings, atlas, wanted_bundles(settings, atlas), subjects)
         return 0
-    if settings.run.reports_only:
-        subjects = _with_tables(settings.run.output_dir, subjects)
     n_procs = processes(settings, atlas, wanted_bundles(settings, atlas), subjects)
     clear_leftovers(settings.run.output_dir, recursive=False)
     clear_leftovers(settings.run.output_dir / "atlas", recursive=False)
     write_dataset_files(settings.run.output_dir, sources)
     freeze_grids(settings, atlas)
+    return _run_all(settings, subjects, n_procs)
+
+
+def _pages(settings: ParticipantSettings) -> int:
+    """--reports-only: pages of all subjects with tables that are selected; inputs are not looked at."""
+    subjects = _with_tables(settings)
+    if settings.run.dry_run:
+        print(f"--reports-only: pages of {len(subjects)} subjects: {', '.join(f'sub-{s}' for s in subjects)}")
+        return 0
+    return _run_all(settings, subjects, settings.run.n_procs)
+
+
+def _run_all(settings: ParticipantSettings, subjects: dict[str, list[Session]], n_procs: int) -> int:
+    """Exit status of the work on all subjects."""
     outcomes: list[Outcome] = []
     for found in _progress(_all(settings, subjects, n_procs), subjects):
         outcomes += found
@@ -144,8 +158,8 @@ def _by_subject(sessions: Sequence[tuple[str, str | None]]) -> dict[str, list[Se
     return found
 
 
-def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, list[Session]]:
-    """Subjects that have tables to make pages of; the others are named in a warning.
+def _with_tables(settings: ParticipantSettings) -> dict[str, list[Session]]:
+    """Selected subjects that have tables to make pages of; those of the input that have none are named in a warning.
 
     Raises
     ------
@@ -153,11 +167,22 @@ def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, lis
         If nobody has any.
 
     """
-    there = {s: sessions for s, sessions in subjects.items() if bundle_tables(out, s)}
-    without = [f"sub-{s}" for s in subjects if s not in there]
+    run = settings.run
+    there: dict[str, list[Session]] = {}
+    for folder in sorted(run.output_dir.glob("sub-*/")):
+        subject = folder.name.removeprefix("sub-")
+        labels = [session_label(table) for table in bundle_tables(run.output_dir, subject)]
+        wanted = [label for label in labels if not run.session_labels or label in run.session_labels]
+        if wanted and (not run.participant_labels or subject in run.participant_labels):
+            there[subject] = [Session(subject, label or None) for label in wanted]
+    try:
+        asked = set(run.participant_labels) or {subject for subject, _ in find_sessions(run)}
+    except SpectraError:  # the input need not be there any more
+        asked = set()
+    without = [f"sub-{s}" for s in sorted(asked - set(there))]
     if not there:
         raise MissingInputError(
-            f"--reports-only: none of the selected subjects has tables in {out}",
+            f"--reports-only: none of the selected subjects has tables in {run.output_dir}",
             "Run the same command without --reports-only",
         )
     if without:
@@ -183,6 +208,10 @@ def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
     forget_index()  # the worker of a cluster outlives runs, and files may have changed
     atlas = read_atlas(settings.atlas)
     out, wanted = settings.run.output_dir, settings.profile.grid
+    if settings.run.reports_only:  # the tables' own grids, whatever this command says of grids
+        return atlas, {
+            n: load_grid(out, label, n) for n, (label, _) in stored_grids(out).items() if label == atlas.label
+        }
     stored = {
         n: read_grid(out, atlas.label, n, wanted, sha256(atlas.bundles[n])) for n in wanted_bundles(settings, atlas)
     }

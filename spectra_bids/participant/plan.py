@@ -121,6 +121,7 @@ def _size(settings: ParticipantSettings, atlas: Atlas, bundles: Sequence[str], s
         maps=len(inputs.scalars),
         voxels=max((count_voxels(s.path) for s in inputs.scalars), default=0),
         registers=registers,
+        pictures=settings.pictures != "none",
     )
 
 

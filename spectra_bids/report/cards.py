@@ -21,7 +21,7 @@ MOST_PANEL_BYTES = 2_800_000
 def cards(
     page: ParticipantPage, part: SessionPart, frame: pd.DataFrame, drawn: Sequence[FigureItem]
 ) -> tuple[Block, ...]:
-    """The bundles of a session, those that need a look first; `frame` as `quality.quality` makes it."""
+    """The bundles of a session, in the atlas's order; `frame` as `quality.quality` makes it."""
     panels, left_out = _panels(page, part, drawn)
     records: list[Mapping[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
     found = [(row, quality.concerns(row)) for row in records]
@@ -32,16 +32,16 @@ def cards(
     shown = [
         (row, told) for row, told in found if panels.get(str(row["bundle"])) or str(row["bundle"]) in part.pictures
     ]
-    for row, told in shown:
-        out.append(_card(part, row, told, panels.get(str(row["bundle"]), ())))
+    for k, (row, told) in enumerate(shown):
+        out.append(_card(part, k, row, told, panels.get(str(row["bundle"]), ())))
     absent = [str(row["bundle"]) for row, _ in found if all(row is not other for other, _ in shown)]
     if absent:
-        out.append(Prose((f"Nothing to show of {', '.join(absent)}: there is no bundle.",)))
+        out.append(Prose((f"Nothing to show of {', '.join(absent)}: the table above says why.",)))
     return tuple(out)
 
 
 def _card(
-    part: SessionPart, row: Mapping[str, Any], told: Sequence[quality.Concern], panels: Sequence[Panel]
+    part: SessionPart, k: int, row: Mapping[str, Any], told: Sequence[quality.Concern], panels: Sequence[Panel]
 ) -> BundleCard:
     name = str(row["bundle"])
     said = "; ".join(concern.text for concern in told) or "usable"
@@ -51,13 +51,13 @@ def _card(
         remark += f" · {row['n_out']} of {counted(int(row['n_compared']), 'node')} outside the cohort's band"
     start = f"{part.label}-" if part.label else ""
     return BundleCard(
-        name="".join(c for c in f"{start}{name}" if c.isascii() and (c.isalnum() or c == "-")),
+        name=f"{start}{name if name.isascii() and name.isalnum() else k}",
         title=name,
         remark=remark,
         tone="warn" if told else "",
         panels=tuple(panels),
         picture=part.pictures.get(name),
-        without="" if name in part.pictures else part.without,
+        without=part.without if part.pictures and name not in part.pictures else "",
     )
 
 
@@ -101,7 +101,10 @@ def band_words(page: ParticipantPage, scalar: str) -> str:
             f"Grey: the cohort of {counted(page.cohort, 'session')}, median (dashed) and 5th to 95th percentile; a dot "
             "marks a node outside."
         )
-    return "Band: one standard deviation over the node's points."
+    return (
+        "Band: one standard deviation over the node's points. Once the group level has run, the participant level with "
+        "--reports-only draws the profiles over the cohort's band instead."
+    )
 
 
 def _how_to_read(

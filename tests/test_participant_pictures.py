@@ -173,6 +173,19 @@ def test_where_nothing_can_draw_the_run_is_done_and_the_page_says_so(one, monkey
     assert len(list(Path("out/sub-01/dwi").glob("*.tsv"))) == 3
 
 
+def test_sigterm_while_pictures_are_drawn_ends_with_75_and_the_next_run_draws_them(one, monkeypatch):
+    monkeypatch.setattr(
+        scenes, "_CHILD", STAND_IN.replace("{deed}", "os.kill(os.getppid(), 15); import time; time.sleep(60)")
+    )
+    assert one().status == 75
+    assert not files()
+    monkeypatch.setattr(scenes, "_CHILD", STAND_IN.replace("{deed}", "pass"))
+    ended = one("-v")
+    assert ended.status == 0
+    assert "was done already" in ended.err
+    assert len(files()) == 3
+
+
 def test_a_picture_that_cannot_be_read_is_left_out_of_the_page(one, stand_in):
     one()
     next(Path("out/sub-01/figures").glob("*AFL*.png")).write_bytes(b"half a file")

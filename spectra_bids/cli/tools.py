@@ -106,6 +106,13 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_tractseg(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-tractseg OUT ...`."""
+    from spectra_bids.cli.imports import import_tractseg as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -134,4 +141,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "slurm": _logged(slurm),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "import-tractseg": _logged(import_tractseg),
 }

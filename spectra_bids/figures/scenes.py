@@ -129,6 +129,8 @@ def _by_children(
                 if not waiting or not said:
                     break
                 waiting = waiting[1:]  # what the child died of would kill the next one too
+    except SpectraError:  # SIGTERM's, which is an OSError too
+        raise
     except OSError as error:  # no room for temporary files, no process to be had
         reason = str(error)
     return drawn, reason

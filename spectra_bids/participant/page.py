@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from spectra_bids import __version__
 from spectra_bids.dataset.atlases import Atlas
 from spectra_bids.dataset.names import norms_file, subject_page
 from spectra_bids.dataset.outputs import read_table, sha256, write_text
-from spectra_bids.errors import SpectraError
+from spectra_bids.errors import SpectraError, TemporaryError
 from spectra_bids.figures.bundle_pictures import Still
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.participant.stored import bundle_tables, pictures_of, profile_table, scalar_units, session_label
 from spectra_bids.report.build import participant_figures, participant_page
 from spectra_bids.report.pages import Crash, Notice, ParticipantPage, SessionPart
 from spectra_bids.report.quality import ROUND
-from spectra_bids.settings import GridSettings, ParticipantSettings, ProfileSettings
+from spectra_bids.settings import GridSettings, ParticipantSettings, PointSettings, ProfileSettings
 
 #: Bytes of a bundle's picture in a page, and of all of them.
 PICTURE_BYTES, PICTURES_BYTES = 40_000, 1_500_000
@@ -80,7 +80,9 @@ def _made_with(settings: ParticipantSettings, facts: Sequence[dict[str, Any]]) -
     stored = dict(facts[0].get("Settings", {})) if facts else {}
     try:
         scalars = stored.pop("scalars")
-        profile = ProfileSettings(**{**stored, "grid": GridSettings(**stored["grid"])})
+        profile = ProfileSettings(
+            **{**stored, "grid": GridSettings(**stored["grid"]), "points": PointSettings(**stored["points"])}
+        )
     except (KeyError, TypeError):
         return settings
     same = sorted(scalars) == sorted(settings.scalars)
@@ -138,6 +140,8 @@ def _norms(out: Path, facts: Sequence[dict[str, Any]]) -> tuple[pd.DataFrame | N
         theirs, mine = told["GridChecksums"], facts[0]["GridChecksums"]
         table = table[table["bundle"].astype(str).map(lambda b: b in mine and theirs.get(b) == mine[b])]
         return (table, int(told["Sessions"])) if table["p50"].notna().any() else (None, 0)
+    except TemporaryError:  # SIGTERM
+        raise
     except (OSError, ValueError, KeyError, TypeError, SpectraError):  # half a copy: the page does without
         return None, 0
 
@@ -195,4 +199,7 @@ def subject_command(settings: ParticipantSettings, subject: str) -> str:
     words += ["--robust", grid.robust, "--radial", grid.radial]
     words += ["--pictures", settings.pictures]
     words += ["--min-streamlines", str(profile.min_streamlines), "--min-points", str(profile.min_points)]
+    for field in fields(profile.points):
+        value = getattr(profile.points, field.name)
+        words += ["--" + field.name.replace("_", "-"), value] if value else []
     return shlex.join([*words, "--random-seed", str(profile.random_seed)])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from spectra_bids.columns import BUNDLE, names
+from spectra_bids.columns import BUNDLE, LESION_LOAD, names
 from spectra_bids.dataset.names import picture_file
 
 _END = "_desc-bundle_tractometry.tsv"
@@ -41,6 +41,6 @@ def pictures_of(out: Path, subject: str, table: Path) -> list[Path]:
 
 def scalar_units(sidecar: Mapping[str, Any]) -> dict[str, str]:
     """Scalar -> unit, from the columns that a bundle table's sidecar describes beyond the fixed ones."""
-    fixed = set(names(BUNDLE))
+    fixed = {*names(BUNDLE), LESION_LOAD.name}
     described = {k: v for k, v in sidecar.items() if isinstance(v, dict) and "Description" in v and k not in fixed}
     return {name: str(entry.get("Units", "")) for name, entry in described.items()}

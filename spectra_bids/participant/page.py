@@ -22,7 +22,7 @@ from spectra_bids.geometry.grid import Grid
 from spectra_bids.participant.stored import bundle_tables, pictures_of, profile_table, scalar_units, session_label
 from spectra_bids.report.build import participant_figures, participant_page
 from spectra_bids.report.pages import Crash, Notice, ParticipantPage, SessionPart
-from spectra_bids.report.quality import ROUND
+from spectra_bids.report.usable import ROUND
 from spectra_bids.settings import GridSettings, ParticipantSettings, PointSettings, ProfileSettings
 
 #: Bytes of a bundle's picture in a page, and of all of them.

@@ -10,7 +10,7 @@ import pandas as pd
 from spectra_bids.figures.sheets import scale_strip
 from spectra_bids.figures.style import label
 from spectra_bids.figures.svg import Panel, retitled
-from spectra_bids.report import quality
+from spectra_bids.report import usable
 from spectra_bids.report.pages import Block, BundleCard, FigureItem, ParticipantPage, Prose, SessionPart
 from spectra_bids.report.words import counted
 
@@ -21,10 +21,10 @@ MOST_PANEL_BYTES = 2_800_000
 def cards(
     page: ParticipantPage, part: SessionPart, frame: pd.DataFrame, drawn: Sequence[FigureItem]
 ) -> tuple[Block, ...]:
-    """The bundles of a session, in the atlas's order; `frame` as `quality.quality` makes it."""
+    """The bundles of a session, in the atlas's order; `frame` as `usable.quality` makes it."""
     panels, left_out = _panels(page, part, drawn)
     records: list[Mapping[str, Any]] = frame.to_dict("records")  # type: ignore[assignment]
-    found = [(row, quality.concerns(row)) for row in records]
+    found = [(row, usable.concerns(row)) for row in records]
     out: list[Block] = [Prose(_how_to_read(page, part, drawn, left_out))]
     scales = _scales(page, part)
     if scales.panels:
@@ -41,7 +41,7 @@ def cards(
 
 
 def _card(
-    part: SessionPart, k: int, row: Mapping[str, Any], told: Sequence[quality.Concern], panels: Sequence[Panel]
+    part: SessionPart, k: int, row: Mapping[str, Any], told: Sequence[usable.Concern], panels: Sequence[Panel]
 ) -> BundleCard:
     name = str(row["bundle"])
     said = "; ".join(concern.text for concern in told) or "usable"

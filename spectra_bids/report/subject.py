@@ -8,7 +8,7 @@ import pandas as pd
 
 from spectra_bids.columns import BUNDLE
 from spectra_bids.figures.sheets import heat_sheet, missing_marks, profile_sheet
-from spectra_bids.report import methods, quality
+from spectra_bids.report import methods, usable
 from spectra_bids.report.cards import band_words, cards
 from spectra_bids.report.pages import (
     Block,
@@ -97,7 +97,7 @@ def sections(page: ParticipantPage, drawn: tuple[FigureItem, ...]) -> tuple[Sect
     out = [Section("summary", "What ran", _summary(page, frames))]
     for part, frame in zip(page.sessions, frames, strict=True):
         name, said = suffix(part), f" · session {part.label}" if part.label else ""
-        out.append(Section(f"quality{name}", f"Quality{said}", quality.blocks(part, frame, name)))
+        out.append(Section(f"quality{name}", f"Quality{said}", usable.blocks(part, frame, name)))
         mine = [item for item in drawn if item.group == part.label]
         out.append(Section(f"bundles{name}", f"Bundles{said}", cards(page, part, frame, mine)))
         out.append(Section(f"numbers{name}", f"Numbers{said}", _numbers(page, part)))
@@ -116,8 +116,8 @@ def sections(page: ParticipantPage, drawn: tuple[FigureItem, ...]) -> tuple[Sect
 def _quality(page: ParticipantPage, part: SessionPart) -> pd.DataFrame:
     band = None
     if page.norms is not None and part.profile_1d is not None:
-        band = quality.unusual(part.profile_1d, list(page.units), page.norms)
-    return quality.quality(part, page.axis, band)
+        band = usable.unusual(part.profile_1d, list(page.units), page.norms)
+    return usable.quality(part, page.axis, band)
 
 
 def provenance(items: Any, command: str) -> Section:
@@ -135,10 +135,10 @@ def _summary(page: ParticipantPage, frames: list[pd.DataFrame]) -> tuple[Block, 
     failed = len(page.crashes)
     for part, frame in zip(page.sessions, frames, strict=True):
         start = f"Session {part.label}. " if part.label else ""
-        blocks.append(Prose((f"{start}{quality.verdict(frame)} Measured: {', '.join(page.units)}.",), lead=True))
+        blocks.append(Prose((f"{start}{usable.verdict(frame)} Measured: {', '.join(page.units)}.",), lead=True))
         flags = part.bundles.loc[part.bundles["distance_median_mm"].notna(), "flag"].astype(str)
         if len(flags) and (flags != "none").all():  # a far bundle in a far session is flagged as the former
-            meaning = quality.FLAGS["far_session"]
+            meaning = usable.FLAGS["far_session"]
             text = f"{meaning[0].upper()}{meaning[1:]}. Look at the registration before using these profiles."
             blocks.append(Notice("warning", "The bundles lie far from the atlas", text))
     if failed:

@@ -1,4 +1,4 @@
-"""report.quality: what is odd about a bundle, the verdict in words, flagged bundles first."""
+"""report.usable: what is odd about a bundle, the verdict in words, flagged bundles first."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from spectra_bids.columns import STATUSES
 from spectra_bids.report.pages import SessionPart, TableItem
-from spectra_bids.report.quality import blocks, concerns, quality, statuses_used, unusual, verdict
+from spectra_bids.report.usable import blocks, concerns, quality, statuses_used, unusual, verdict
 
 GOOD = {"bundle": "AFL", "status": "ok", "flag": "none", "n_streamlines": 300, "distance_median_mm": 1.0,
         "distance_p95_mm": 9.0, "share_outside": 0.0, "share_jumping": 0.0}  # fmt: skip

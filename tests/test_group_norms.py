@@ -12,6 +12,7 @@ import pytest
 from spectra_bids.columns import NORMS, names
 from spectra_bids.dataset.names import norms_file
 from spectra_bids.dataset.outputs import read_table, write_table
+from spectra_bids.dataset.qc_files import read_decisions
 from spectra_bids.dataset.validate import validate
 from spectra_bids.group.norms import LEAST, norms, spread, write_norms
 from spectra_bids.group.tables import session_tables
@@ -72,6 +73,14 @@ def test_a_session_on_another_grid_is_left_out(profiles):
     table, n = norms(profiles)
     assert n == 11
     assert table["p95"].max() < 50
+
+
+def test_a_bundle_that_quality_control_rejects_is_left_out(profiles, tmp_path):
+    path = tmp_path / "decisions.tsv"
+    path.write_text("participant_id\tbundle\tdecision\nsub-01\tCSTR\treject\n")
+    without, with_it = norms(profiles)[0], norms(profiles, read_decisions(path))[0]
+    fewer = (without["n"] - with_it["n"]).groupby(without["bundle"]).max()
+    assert fewer.to_dict() == {"AFL": 0, "CCForcepsMajor": 0, "CSTR": 1}
 
 
 def test_the_group_level_writes_them_and_validation_knows_them(study, profiles, cli):

@@ -21,6 +21,7 @@ from spectra_bids import __version__
 from spectra_bids.columns import NORMS, names, sidecar
 from spectra_bids.dataset.names import norms_file
 from spectra_bids.dataset.outputs import remove, write_json, write_table
+from spectra_bids.dataset.qc_files import QcFile
 from spectra_bids.group.tables import read_columns, read_header, scalars_of, session_tables
 
 #: Fewest sessions of a node that its spread is told of.
@@ -38,10 +39,10 @@ def is_written(out: Path) -> bool:
         return False
 
 
-def write_norms(out: Path, checksums: Mapping[str, str]) -> Path:
+def write_norms(out: Path, checksums: Mapping[str, str], decisions: QcFile | None = None) -> Path:
     """Write the norms of all 1D profile tables of an output directory; `checksums`: of the grids that they are on."""
     path = norms_file(out)
-    table, n = norms(out)
+    table, n = norms(out, decisions)
     facts: dict[str, Any] = {
         "Description": "Spread of the 1D profiles over the cohort's sessions, per bundle, node and scalar",
         "Sessions": n,
@@ -54,24 +55,36 @@ def write_norms(out: Path, checksums: Mapping[str, str]) -> Path:
     return path
 
 
-def norms(out: Path) -> tuple[pd.DataFrame, int]:
-    """Rows as columns.NORMS, and the number of sessions; a session on another grid than the first is left out.
+def norms(out: Path, decisions: QcFile | None = None) -> tuple[pd.DataFrame, int]:
+    """Rows as columns.NORMS, and the number of sessions; a session on another grid than the first is left out, and so
+    is a bundle that quality control rejects.
 
     One scalar is in memory at a time, 8 bytes a session and node: 160 MB for 10,000 sessions of 2,000 nodes.
     """
-    paths = list(session_tables(out, "1D")["path"])
+    sessions = session_tables(out, "1D")
+    paths = list(sessions["path"])
     headers = [read_header(path) for path in paths]
     cells = read_columns(paths[0], headers[0], _KEYS)
     same = [read_columns(p, h, _KEYS).equals(cells) for p, h in zip(paths, headers, strict=True)]
-    kept = [(p, h) for p, h, ok in zip(paths, headers, same, strict=True) if ok]
+    rejected = _rejected(sessions, cells["bundle"].to_pylist(), decisions)
+    kept = [(p, h, r) for p, h, r, ok in zip(paths, headers, rejected, same, strict=True) if ok]
     parts = []
-    for scalar in sorted({c for _, header in kept for c in scalars_of(header)}):
-        having = [(p, h) for p, h in kept if scalar in h]
+    for scalar in sorted({c for _, header, _ in kept for c in scalars_of(header)}):
+        having = [one for one in kept if scalar in one[1]]
         values = np.empty((len(having), len(cells)))
-        for k, (path, header) in enumerate(having):
-            values[k] = read_columns(path, header, [scalar])[scalar].to_numpy()
+        for k, (path, header, out_of_it) in enumerate(having):
+            values[k] = np.where(out_of_it, np.nan, read_columns(path, header, [scalar])[scalar].to_numpy())
         parts.append(cells.to_pandas().assign(scalar=scalar, **spread(values)))
     return pd.concat(parts, ignore_index=True)[names(NORMS)], len(kept)
+
+
+def _rejected(sessions: pd.DataFrame, of_cells: list[str], decisions: QcFile | None) -> NDArray[np.bool_]:
+    """Whether quality control rejects a cell's bundle, (N, C)."""
+    if decisions is None:
+        return np.zeros((len(sessions), len(of_cells)), bool)
+    bundles = list(dict.fromkeys(of_cells))
+    which = np.array([bundles.index(bundle) for bundle in of_cells], np.int64)
+    return np.asarray(decisions.rejected(sessions, bundles)[:, which], bool)
 
 
 def spread(values: NDArray[np.float64]) -> dict[str, NDArray[Any]]:

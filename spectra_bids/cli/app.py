@@ -195,7 +195,9 @@ def participant_settings(options: argparse.Namespace, run: RunSettings) -> Parti
     profile = ProfileSettings(
         grid, options.min_streamlines, options.min_points, options.registration, options.random_seed, points
     )
-    return ParticipantSettings(run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile)
+    return ParticipantSettings(
+        run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile, options.pictures
+    )
 
 
 def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettings:

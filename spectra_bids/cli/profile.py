@@ -41,9 +41,7 @@ def profile_parser() -> argparse.ArgumentParser:
     flag(grid, "s", dest="s_len", type=positive, default=5.0, metavar="MM", help="node spacing (5 mm)")
     flag(grid, "r", dest="r_len", type=positive, default=5.0, metavar="MM", help="radial bin width (5 mm)")
     flag(grid, "ns", type=count, metavar="N", help="number of nodes, instead of -s")
-    flag(
-        grid, "nr", type=count, metavar="N", help="number of radial bins, instead of -r (sparse ones merge)"
-    )
+    flag(grid, "nr", type=count, metavar="N", help="number of radial bins, instead of -r (sparse ones merge)")
     ends = "how the centroid is prolonged to where the atlas streamlines end (linear); none: not at all"
     flag(grid, "robust", choices=("linear", "spline", "none"), default="linear", help=ends)
     least = parser.add_argument_group("what is too little")

@@ -106,6 +106,27 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def convert(arguments: Sequence[str]) -> int:
+    """`spectra-bids convert IN OUT`."""
+    from spectra_bids.cli.tractograms import convert as run
+
+    return run(arguments)
+
+
+def merge(arguments: Sequence[str]) -> int:
+    """`spectra-bids merge DIR OUT`."""
+    from spectra_bids.cli.tractograms import merge as run
+
+    return run(arguments)
+
+
+def export_streamlines(arguments: Sequence[str]) -> int:
+    """`spectra-bids export-streamlines OUT ...`."""
+    from spectra_bids.cli.tractograms import export_streamlines as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -134,4 +155,7 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "slurm": _logged(slurm),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "convert": _logged(convert),
+    "merge": _logged(merge),
+    "export-streamlines": _logged(export_streamlines),
 }

@@ -43,9 +43,10 @@ HEADER = np.dtype(
 )
 
 
-def read_trk(path: Path, raw: bytes) -> Bundle:
-    """Bundle, mm RAS+, from the bytes of a .trk file."""
+def read_trk(path: Path, raw: bytes, reference: Volume | None = None) -> Bundle:
+    """Bundle, mm RAS+, from the bytes of a .trk file; `reference` places one that has no vox_to_ras."""
     header, order = _header(path, raw)
+    header = _placed(path, header, reference)
     to_ras = _affine(path, header)
     n_scalars, n_properties = int(header["n_scalars"]), int(header["n_properties"])
     if n_scalars < 0 or n_properties < 0:
@@ -99,6 +100,58 @@ def trk_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
     return HEADER.itemsize, 4 * (3 + max(0, int(header["n_scalars"]))), between
 
 
+def trk_grid(
+    path: Path, raw: bytes, reference: Volume | None = None
+) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Voxel indices -> mm RAS+ (4, 4), and the shape of the image that the header names."""
+    header = _placed(path, _header(path, raw)[0], reference)
+    _affine(path, header)
+    i, j, k = (int(n) for n in header["dimensions"])
+    return header["vox_to_ras"].astype(np.float64), (i, j, k)
+
+
+def trk_has_data(path: Path, raw: bytes) -> bool:
+    """Whether there are numbers beside the coordinates."""
+    header, _ = _header(path, raw)
+    return bool(header["n_scalars"] > 0 or header["n_properties"] > 0)
+
+
+def _has_place(header: NDArray[np.void]) -> bool:
+    return bool(header["version"] >= 2 and header["vox_to_ras"][3, 3] != 0)
+
+
+def _placed(path: Path, header: NDArray[np.void], reference: Volume | None) -> NDArray[np.void]:
+    """The header with the place of the image it was tracked on, if it does not say it and the image is given."""
+    from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
+
+    if reference is None or _has_place(header):
+        return header
+    order = _voxel_order(path, header)
+    turn = ornt_transform(axcodes2ornt(aff2axcodes(reference.affine)), axcodes2ornt(order))[:, 0].astype(int)
+    expected, sizes = np.empty(3, int), np.empty(3)
+    expected[turn], sizes[turn] = reference.data.shape, np.linalg.norm(reference.affine[:3, :3], axis=0)
+    if tuple(expected) != tuple(header["dimensions"]) or not np.allclose(sizes, header["voxel_sizes"], atol=1e-3):
+        raise TractogramError(
+            f"{path} was tracked on an image of {tuple(int(n) for n in header['dimensions'])} voxels of "
+            f"{tuple(round(float(x), 3) for x in header['voxel_sizes'])} mm ({order}). The reference, in that order of "
+            f"axes, has {tuple(int(n) for n in expected)} of {tuple(round(float(x), 3) for x in sizes)} mm",
+            "Give the image that it was tracked on.",
+        )
+    out = np.zeros((), HEADER)
+    out[()] = header
+    out["version"], out["vox_to_ras"], out["dimensions"] = 2, reference.affine, reference.data.shape
+    out["voxel_sizes"] = np.linalg.norm(reference.affine[:3, :3], axis=0)
+    out["voxel_order"] = order.encode()
+    return np.asarray(out)
+
+
+def _voxel_order(path: Path, header: NDArray[np.void]) -> str:
+    codes = bytes(header["voxel_order"]).decode("latin1").strip("\0 ").upper() or "LPS"
+    if sorted(codes.translate(str.maketrans("RPI", "LAS"))) != ["A", "L", "S"]:
+        raise TractogramError(f"voxel_order in the header of {path} must name three axes such as 'LPS'. Got {codes!r}")
+    return codes
+
+
 def _header(path: Path, raw: bytes) -> tuple[NDArray[np.void], str]:
     """Header record in native values, and the byte order ("<" or ">") of the file."""
     if len(raw) < HEADER.itemsize:
@@ -121,11 +174,11 @@ def _affine(path: Path, header: NDArray[np.void]) -> NDArray[np.float64]:
     from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff, ornt_transform
 
     vox_to_ras = header["vox_to_ras"].astype(np.float64)
-    if header["version"] < 2 or vox_to_ras[3, 3] == 0:
+    if not _has_place(header):
         raise TractogramError(
             f"{path} has no vox_to_ras in its header (version {header['version']}): its streamlines cannot be placed "
             "in mm RAS+",
-            "Write the file again with the image it was tracked on as reference (a .trk of version 2, .tck or .trx).",
+            "Convert it with the image it was tracked on: spectra-bids convert IN.trk OUT.trk --reference IMAGE.nii.gz",
         )
     if not np.isfinite(vox_to_ras).all() or abs(np.linalg.det(vox_to_ras[:3, :3])) < 1e-12:
         raise TractogramError(f"vox_to_ras in the header of {path} must be invertible. Got {vox_to_ras.tolist()}")
@@ -134,10 +187,7 @@ def _affine(path: Path, header: NDArray[np.void]) -> NDArray[np.float64]:
         raise TractogramError(f"Voxel sizes in the header of {path} must be positive. Got {sizes.tolist()}")
     to_voxel = np.diag([*(1 / sizes), 1.0])
     to_voxel[:3, 3] = -0.5
-    codes = bytes(header["voxel_order"]).decode("latin1").strip("\0 ").upper() or "LPS"
-    if sorted(codes.translate(str.maketrans("RPI", "LAS"))) != ["A", "L", "S"]:
-        raise TractogramError(f"voxel_order in the header of {path} must name three axes such as 'LPS'. Got {codes!r}")
-    turn = ornt_transform(axcodes2ornt(codes), axcodes2ornt(aff2axcodes(vox_to_ras)))
+    turn = ornt_transform(axcodes2ornt(_voxel_order(path, header)), axcodes2ornt(aff2axcodes(vox_to_ras)))
     reorder = np.asarray(inv_ornt_aff(turn, header["dimensions"]), np.float64)
     return np.asarray(vox_to_ras @ reorder @ to_voxel)
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +52,62 @@ def read_trx(path: Path, group: str | None) -> Bundle:
             f"Group {group!r} of {path} must name streamlines 0 to {n_streamlines - 1}. Got {index.max()}"
         )
     return bundle.take(index)
+
+
+@dataclass(frozen=True, eq=False)
+class TrxData:
+    """What a TRX holds beside the streamlines.
+
+    Parameters
+    ----------
+    affine : (4, 4) float64
+        Voxel indices -> mm RAS+.
+    shape : tuple of int
+        Of the image that was tracked on; (1, 1, 1) stands for an unknown one.
+    groups : mapping of str to (n,) int64
+        Indices of streamlines.
+    per_streamline, per_point : mappings of str to (S, k), (P, k)
+        Numbers of any type.
+    unread : tuple of str
+        Members that are not understood: packed bits, data per group.
+    kind : str
+        Type of the coordinates.
+
+    """
+
+    affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    groups: dict[str, NDArray[np.int64]]
+    per_streamline: dict[str, NDArray[Any]]
+    per_point: dict[str, NDArray[Any]]
+    unread: tuple[str, ...]
+    kind: str
+
+
+def read_trx_data(path: Path) -> TrxData:
+    """Header, groups and data of a TRX that `read_trx` has accepted."""
+    members = _members(path)
+    header = _header(path, members)
+    try:
+        affine = np.asarray(header["VOXEL_TO_RASMM"], np.float64).reshape(4, 4)
+        i, j, k = (int(n) for n in header["DIMENSIONS"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise TractogramError(
+            f"header.json in {path} must hold VOXEL_TO_RASMM (4 x 4) and DIMENSIONS (3). Got {error!r}"
+        ) from error
+    known: dict[str, dict[str, NDArray[Any]]] = {"groups": {}, "dps": {}, "dpv": {}}
+    unread = []
+    for name in sorted(members):
+        if _folder(name) not in known:
+            unread += [name] if _folder(name) else []
+        elif name.endswith(".bit"):
+            unread.append(name)
+        else:
+            label = _group(name) if _folder(name) == "groups" else Path(name).name.split(".")[0]
+            known[_folder(name)][label] = _array(path, members, name)
+    position = next(name for name in members if _folder(name) == "" and name.split(".")[0] == "positions")
+    groups = {name: index[:, 0].astype(np.int64) for name, index in known["groups"].items()}
+    return TrxData(affine, (i, j, k), groups, known["dps"], known["dpv"], tuple(unread), position.rsplit(".", 1)[-1])
 
 
 def trx_groups(path: Path) -> list[str]:

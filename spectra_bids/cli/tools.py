@@ -120,9 +120,9 @@ def merge(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
-def export_streamlines(arguments: Sequence[str]) -> int:
-    """`spectra-bids export-streamlines OUT ...`."""
-    from spectra_bids.cli.tractograms import export_streamlines as run
+def write_back(arguments: Sequence[str]) -> int:
+    """`spectra-bids write-back OUT -o DIR`."""
+    from spectra_bids.cli.tractograms import write_back as run
 
     return run(arguments)
 
@@ -157,5 +157,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "import-afq": _logged(import_afq),
     "convert": _logged(convert),
     "merge": _logged(merge),
-    "export-streamlines": _logged(export_streamlines),
+    "write-back": _logged(write_back),
 }

@@ -1,4 +1,4 @@
-"""Tools that write tractograms: `spectra-bids convert`, `merge`, `export-streamlines`."""
+"""Tools that write tractograms: `spectra-bids convert`, `merge`, `write-back`."""
 
 from __future__ import annotations
 
@@ -87,6 +87,59 @@ def merge(arguments: Sequence[str]) -> int:
     return 0
 
 
-def export_streamlines(arguments: Sequence[str]) -> int:
-    """`spectra-bids export-streamlines OUT`."""
-    raise NotImplementedError
+_WRITE_BACK_EPILOG = """examples:
+  spectra-bids write-back OUT -o results --contrast group --atlas hcp1065
+  spectra-bids write-back OUT -o results --format trk --what estimate rejected --bundle AssociationArcuateFasciculusL
+  spectra-bids write-back OUT -o results --format nii --dims 1D --what value q --voxel-size 2
+"""
+
+
+def write_back(arguments: Sequence[str]) -> int:
+    """`spectra-bids write-back OUT -o DIR`."""
+    parser = _parser(
+        "write-back",
+        "Write group results onto the atlas's streamlines (.trx, .trk: numbers and a colour per point) and into "
+        "volumes in the atlas's space (.nii.gz: labels of the cells, one map per statistic).",
+        _WRITE_BACK_EPILOG,
+    )
+    parser.add_argument("out", type=Path, metavar="OUT", help="OUTPUT_DIR of a run with a group level")
+    parser.add_argument("-o", "--output-dir", dest="target", type=Path, required=True, metavar="DIR", help="for files")
+    parser.add_argument("--model", default="", metavar="NAME", help="model; needed if there are several")
+    parser.add_argument("--dims", choices=("1D", "2D"), default="2D", help="which profiles' results (2D)")
+    for name in ("bundle", "scalar", "contrast"):
+        parser.add_argument(f"--{name}", dest=f"{name}s", nargs="+", default=[], metavar="NAME", help="default: all")
+    columns = "columns of the results (value estimate p q rejected); the first makes the colour"
+    parser.add_argument("--what", nargs="+", metavar="COLUMN", help=columns)
+    formats = "one or more of trx, trk, nii (trx)"
+    parser.add_argument("--format", dest="formats", nargs="+", choices=("trx", "trk", "nii"), default=["trx"],
+                        metavar="FORMAT", help=formats)  # fmt: skip
+    full = "atlas of the participant level, for all of its streamlines; default: those in OUT, made to be shown"
+    parser.add_argument("--atlas", default="", metavar="PATH|NAME", help=full)
+    image = "image of the atlas's space whose voxels are taken; default: the MNI152 image"
+    parser.add_argument("--reference", type=Path, metavar="NII", help=image)
+    parser.add_argument("--voxel-size", type=float, default=1.0, metavar="MM", help="without --reference (1)")
+    parser.add_argument("--force", dest="overwrite", action="store_true", help="replace files that are there")
+    options = parser.parse_args(arguments)
+    if not 0.1 <= options.voxel_size <= 10:
+        parser.error(f"--voxel-size must lie in 0.1..10 mm. Got {options.voxel_size:g}")
+    from spectra_bids.write_back import WHAT, WriteBackTask
+    from spectra_bids.write_back import write_back as run
+
+    task = WriteBackTask(
+        out=options.out,
+        target=options.target,
+        model=options.model,
+        dims=options.dims,
+        bundles=tuple(options.bundles),
+        scalars=tuple(options.scalars),
+        contrasts=tuple(options.contrasts),
+        what=tuple(options.what or WHAT),
+        formats=tuple(dict.fromkeys(options.formats)),
+        atlas=options.atlas,
+        reference=options.reference,
+        voxel_size=options.voxel_size,
+        overwrite=options.overwrite,
+    )
+    for path in run(task):
+        print(path)
+    return 0

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from spectra_bids.bundle import Bundle
-from spectra_bids.geometry.centroid import resample_evenly
+from spectra_bids.geometry.centroid import flip_invariant_mean, resample_evenly
 
 #: Streamlines that are looked at, evenly spread over the file, and places on each.
 _MOST = 2000
@@ -20,8 +20,8 @@ _PLACES = 5
 #: Fewer streamlines than this say nothing about their order.
 _FEWEST = 10
 
-#: An affine leaves more than half of the spread of streamlines that are in another order (about all of it), and a few
-#: per cent of that of corresponding ones (5 % after a warp of some millimetres).
+#: Of 22 real bundles an affine explains 95-99 % of the spread after a warp of 4 mm (root mean square, waves of 60 mm),
+#: 81-95 % after one of 8 mm, and nothing of streamlines in another order.
 LEAST_EXPLAINED = 0.5
 #: Streamlines that run the other way; a strong warp may turn one that is nearly a closed loop.
 MOST_REVERSED = 0.05
@@ -52,6 +52,11 @@ def correspondence(rec: Bundle, org: Bundle) -> Correspondence:
     shape_x, shape_y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
     turned = (shape_x * shape_y[:, ::-1]).sum(axis=(1, 2)) > (shape_x * shape_y).sum(axis=(1, 2))
     y = np.where(turned[:, None, None], y[:, ::-1], y)
+    # All one way, for the spread to be that across the bundle: trackers start streamlines at either end.
+    mean = flip_invariant_mean(x)
+    apart = [np.linalg.norm(lines - mean, axis=2).mean(axis=1) for lines in (x, x[:, ::-1])]
+    back = (apart[1] < apart[0])[:, None, None]
+    x, y = np.where(back, x[:, ::-1], x), np.where(back, y[:, ::-1], y)
     return Correspondence(_explained(x, y), float(turned.mean()))
 
 

@@ -11,6 +11,7 @@ TrackVis file format, version 2; nibabel.streamlines.trk (compared with it in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -64,13 +65,22 @@ def read_trk(path: Path, raw: bytes, reference: Volume | None = None) -> Bundle:
     return Bundle(points, offsets)
 
 
-def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
+def trk_bytes(
+    bundle: Bundle,
+    reference: Volume,
+    per_streamline: Mapping[str, NDArray[np.float32]] | None = None,
+    per_point: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
     """Content of a .trk file that places `bundle` (mm RAS+) in the voxel grid of `reference`.
 
-    Nothing of it depends on time or host: equal streamlines and grid, equal bytes.
+    Nothing of it depends on time or host: equal content, equal bytes. Numbers of each streamline, (S, k), and of each
+    point, (P, k), 10 names each, keep the order they come in. (nibabel sorts them by name; TrackVis, which knows no
+    names of several values, then shows all that come after a colour under wrong ones.)
     """
     from nibabel.orientations import aff2axcodes
 
+    properties = dict(per_streamline or {})
+    scalars = dict(per_point or {})
     header = np.zeros((), HEADER)
     header["magic"] = b"TRACK"
     header["dimensions"] = reference.data.shape
@@ -79,17 +89,41 @@ def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
     header["voxel_order"] = "".join(aff2axcodes(reference.affine)).encode()
     header["image_orientation"] = (1, 0, 0, 0, 1, 0)
     header["n_count"], header["version"], header["hdr_size"] = bundle.n_streamlines, 2, HEADER.itemsize
+    header["n_scalars"], header["scalar_name"] = _named(scalars)
+    header["n_properties"], header["property_name"] = _named(properties)
     # The header holds float32: invert what will be read back, not the float64 affine.
     from_ras = np.linalg.inv(_affine(Path("output.trk"), header))
     with np.errstate(invalid="ignore"):  # Inf in, NaN out: the reader will refuse either
         stored = bundle.points.astype(np.float64) @ from_ras[:3, :3].T + from_ras[:3, 3]
-    words = np.empty(3 * len(stored) + bundle.n_streamlines, "<f4")
-    heads = 3 * bundle.offsets[:-1] + np.arange(bundle.n_streamlines)
+    points = np.column_stack([stored.astype("<f4"), *scalars.values()]) if scalars else stored
+    return header.tobytes() + _records(bundle, points, properties).tobytes()
+
+
+def _records(
+    bundle: Bundle, points: NDArray[np.floating], properties: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Streamline after streamline: count, points (P, 3 + scalars), properties."""
+    width, extra = points.shape[1], sum(values.shape[1] for values in properties.values())
+    words = np.empty(points.size + bundle.n_streamlines * (1 + extra), "<f4")
+    heads = width * bundle.offsets[:-1] + (1 + extra) * np.arange(bundle.n_streamlines)
+    tails = heads + 1 + width * bundle.counts
     is_point = np.ones(len(words), bool)
     is_point[heads] = False
-    words[is_point] = stored.ravel()
+    for k, column in enumerate(np.hstack(list(properties.values())).T if properties else ()):
+        is_point[tails + k] = False
+        words[tails + k] = column
+    words[is_point] = points.ravel()
     words.view("<i4")[heads] = bundle.counts
-    return header.tobytes() + words.tobytes()
+    return words
+
+
+def _named(numbers: Mapping[str, NDArray[np.float32]]) -> tuple[int, list[bytes]]:
+    """How many values there are, and their 10 names in the header: of k > 1 values `name NUL k`, as nibabel has it."""
+    names = [f"{name}\0{v.shape[1]}" if v.shape[1] > 1 else name for name, v in numbers.items()]
+    encoded = [name.encode("latin1") for name in names] + [b""] * (10 - len(names))
+    if len(encoded) > 10 or any(len(name) > 20 for name in encoded):
+        raise ValueError(f"a .trk header has 10 names of at most 20 letters. Got {names}")
+    return sum(v.shape[1] for v in numbers.values()), encoded
 
 
 def trk_layout(path: Path, raw: bytes) -> tuple[int, int, int]:

@@ -1,7 +1,8 @@
 """Tractogram -> .trk .tck .trx .tt.gz, packed if the name says .gz; equal content, equal bytes.
 
-.trk and .tck are nibabel's work. TRX is written here: trx-python's archives hold the times of its temporary files, and
-their members in the order of the folder (the tests read ours with it). No library writes DSI Studio's format.
+.tck is nibabel's work. The others are written here, and read by their libraries in the tests: nibabel puts the numbers
+of a .trk in an order that TrackVis gets wrong (see trk.py), trx-python's archives hold the times of its temporary files
+and their members in the order of the folder, and no library writes DSI Studio's format.
 
 References
 ----------
@@ -28,11 +29,12 @@ from numpy.typing import NDArray
 from spectra_bids.errors import TractogramError, UsageError
 from spectra_bids.io.contents import Tractogram, VoxelGrid
 from spectra_bids.io.tractograms import kind_of
+from spectra_bids.io.trk import trk_bytes
 
 log = logging.getLogger("spectra_bids")
 
 #: What a .trk header has room for.
-_TRK_NAMES, _TRK_LETTERS, _TRK_VALUES = 10, 18, 127
+_TRK_NAMES, _TRK_LETTERS = 10, 18
 #: Largest step of a .tt.gz, in its units of 1/32 voxel: an int8.
 _TT_UNITS, _TT_STEP = 32, 127
 _TT_BLOCK = 2**27
@@ -101,53 +103,32 @@ def write_tractogram(file: BinaryIO, path: Path, tractogram: Tractogram) -> None
 
 
 def _write_plain(file: Any, kind: str, tractogram: Tractogram) -> None:
-    if kind == ".tt":
-        _write_tinytrack(file, tractogram)
-    else:
-        _write_nibabel(file, kind, tractogram)
+    {".tt": _write_tinytrack, ".tck": _write_tck, ".trk": _write_trk}[kind](file, tractogram)
 
 
-def _write_nibabel(file: Any, kind: str, tractogram: Tractogram) -> None:
-    """.trk or .tck by nibabel."""
-    from nibabel.orientations import aff2axcodes
-    from nibabel.streamlines import ArraySequence, TckFile, TrkFile
+def _write_tck(file: Any, tractogram: Tractogram) -> None:
+    """MRtrix's format, by nibabel."""
+    from nibabel.streamlines import ArraySequence, TckFile
     from nibabel.streamlines import Tractogram as Lines
 
-    if kind == ".tck":
-        full = tractogram.take(tractogram.bundle.counts > 0)
-        TckFile(Lines(_sequence(ArraySequence, full.bundle.points, full), affine_to_rasmm=np.eye(4))).save(file)
-        return
+    bundle = tractogram.take(tractogram.bundle.counts > 0).bundle
+    lines = ArraySequence(np.split(bundle.points, bundle.offsets[1:-1])) if bundle.n_streamlines else ArraySequence()
+    TckFile(Lines(lines, affine_to_rasmm=np.eye(4))).save(file)
+
+
+def _write_trk(file: Any, tractogram: Tractogram) -> None:
     grid = tractogram.grid
     assert grid is not None  # check_writable
-    header = {
-        "voxel_to_rasmm": grid.affine.astype(np.float32),
-        "dimensions": np.array(grid.shape, np.int16),
-        "voxel_sizes": np.linalg.norm(grid.affine[:3, :3], axis=0).astype(np.float32),
-        "voxel_order": "".join(aff2axcodes(grid.affine)),
-    }
-    lines = Lines(
-        _sequence(ArraySequence, tractogram.bundle.points, tractogram),
-        data_per_streamline=_trk_numbers(tractogram.per_streamline),
-        data_per_point={
-            name: _sequence(ArraySequence, values, tractogram)
-            for name, values in _trk_numbers(tractogram.per_point).items()
-        },
-        affine_to_rasmm=np.eye(4),
-    )
-    TrkFile(lines, header).save(file)
-
-
-def _sequence(kind: Any, values: NDArray[Any], tractogram: Tractogram) -> Any:
-    """Values per point as nibabel's ragged array."""
-    return kind(np.split(values, tractogram.bundle.offsets[1:-1])) if tractogram.bundle.n_streamlines else kind()
+    numbers = (_trk_numbers(tractogram.per_streamline), _trk_numbers(tractogram.per_point))
+    file.write(trk_bytes(tractogram.bundle, grid.volume, *numbers))
 
 
 def _trk_numbers(numbers: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
-    """What fits into a .trk header: 10 names of at most 18 letters that differ, few values each."""
+    """What fits into a .trk header: 10 names of at most 18 letters, of 9 values at most."""
     out: dict[str, NDArray[np.float32]] = {}
     for name, values in numbers.items():
         columns = values.reshape(len(values), -1)
-        if len(out) < _TRK_NAMES and len(name.encode()) <= _TRK_LETTERS and columns.shape[1] <= _TRK_VALUES:
+        if len(out) < _TRK_NAMES and name.isascii() and len(name) <= _TRK_LETTERS and 1 <= columns.shape[1] <= 9:
             out[name] = columns.astype(np.float32)
     return out
 

@@ -127,6 +127,13 @@ def write_back(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_tractseg(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-tractseg OUT ...`."""
+    from spectra_bids.cli.imports import import_tractseg as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -158,4 +165,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "convert": _logged(convert),
     "merge": _logged(merge),
     "write-back": _logged(write_back),
+    "import-tractseg": _logged(import_tractseg),
 }

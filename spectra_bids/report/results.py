@@ -51,6 +51,10 @@ _CLUSTER_HEADINGS = {
     "bundle": "Bundle",
     "n_cells": "Cells",
     "direction": "Effect",
+    "place": "Part of the tract",
+    "side": "Side",
+    "label_peak": "Region at the peak",
+    "labels": "Regions",
     "s_low": "s from",
     "s_high": "s to",
     "r_low": "r from",
@@ -63,6 +67,12 @@ _CLUSTER_HEADINGS = {
     "p_peak": "p",
     "q_peak": "q",
     "weight": "Weight",
+    "length_mm": "Length, mm",
+    "width_mm": "Width, mm",
+    "share_bundle": "Of the bundle",
+    "x_peak_mm": "Peak x, mm",
+    "y_peak_mm": "Peak y, mm",
+    "z_peak_mm": "Peak z, mm",
 }
 _DESCRIPTIONS = {c.name: c.description for c in (*CLUSTERS, *BLOCKS)} | {
     "kind": "1D: along the tract; 2D: and across it"
@@ -317,8 +327,9 @@ def _cluster_tables(family: Family) -> tuple[TableItem, ...]:
     heads = [(key, text, _DESCRIPTIONS[key]) for key, text in _CLUSTER_HEADINGS.items()]
     if family.kind == "1D":
         heads = [(key, "Nodes" if key == "n_cells" else text, said) for key, text, said in heads]
-        heads = [head for head in heads if head[0] not in ("r_low", "r_high")]
+        heads = [head for head in heads if head[0] not in ("r_low", "r_high", "width_mm")]
     frame = family.clusters.sort_values("cluster", kind="stable").copy()
+    frame = frame.drop(columns=[key for key in ("label_peak", "labels") if frame[key].isna().all()])
     frame["direction"] = frame["direction"].map({"+": "positive", "-": "negative"}).fillna("n/a")
     caption = "Clusters: rejected cells that touch each other, the heaviest first. Centres are weighted by −log10 p."
     return (table(f"clusters-{alphanumeric(family.name)}", frame, heads, caption, tools=len(frame) > 8),)

@@ -21,11 +21,14 @@ from spectra_bids.bundle import Bundle, Volume
 from spectra_bids.cli.profile import main_profile
 from spectra_bids.cli.spectra import main_lmm_fdr
 from spectra_bids.cli.viz import main_viz
+from spectra_bids.geometry.centroid import resample_counts
 from spectra_bids.geometry.grid import build_grid
 from spectra_bids.geometry.registration import apply_affine
+from spectra_bids.io.contents import Tractogram, VoxelGrid
 from spectra_bids.io.tractograms import read_bundle, write_bundle
 from spectra_bids.io.transforms import map_points
 from spectra_bids.io.volumes import read_volume, write_volume
+from spectra_bids.io.writing import write_tractogram
 from spectra_bids.profiles import profile
 
 REPOSITORY = Path(__file__).resolve().parent.parent
@@ -232,6 +235,37 @@ def test_points_where_the_mask_is_0_do_not_count(toys, tmp_path):
     # the mask is 1 from y = -1 mm on
     assert np.isnan(got[y < -6]).all()
     assert np.isfinite(got[y > 4]).all()
+
+
+def test_a_group_of_a_trx_and_dsi_studios_format_are_bundles_as_good_as_any(toys, tmp_path):
+    """A .trx with the bundle as one of two groups; a .tt.gz, good to half of 1/32 voxel."""
+    grid = VoxelGrid(read_volume(toys / "y_org.nii.gz").affine, (60, 90, 60))
+    org = read_bundle(toys / "org.trk")
+    other = Bundle.from_streamlines([np.ones((5, 3))])
+    both = Bundle(np.concatenate([other.points, org.points]), np.r_[0, other.offsets[1:], 5 + org.offsets[1:]])
+    groups = {"other": np.array([0]), "AF_L": np.arange(1, both.n_streamlines)}
+    for name, content in {"all.trx": Tractogram(both, grid, groups), "org.tt.gz": Tractogram(org, grid)}.items():
+        with (tmp_path / name).open("wb") as file:
+            write_tractogram(file, tmp_path / name, content)
+    for k, source in enumerate(("org.trk", f"{tmp_path}/all.trx:AF_L", f"{tmp_path}/org.tt.gz")):
+        assert made(toys, org=source, out=tmp_path / str(k)).status == 0
+    trk, trx, tt = (load(tmp_path / f"{k}/p0.npz")["profile_2d"] for k in range(3))
+    np.testing.assert_allclose(trx, trk, atol=1e-4)
+    np.testing.assert_allclose(tt, trk, atol=0.05)
+    wrong = made(toys, org=f"{tmp_path}/all.trx:CST", out=tmp_path / "x")
+    assert wrong.status == 65
+    assert "no group 'CST'. There are: AF_L, other" in wrong.err
+
+
+def test_streamlines_with_other_numbers_of_points_are_paired_by_arc_length_and_that_is_said(toys, tmp_path, caplog):
+    org = read_bundle(toys / "org.trk")
+    coarser = resample_counts(org, np.full(org.n_streamlines, 150))
+    write_bundle(tmp_path / "org.trk", coarser, read_volume(toys / "y_org.nii.gz"))
+    assert made(toys, org=str(tmp_path / "org.trk"), out=tmp_path / "two").status == 0
+    assert "resampled" in caplog.text
+    assert made(toys, out=tmp_path / "one").status == 0
+    one, two = (load(tmp_path / name / "p0.npz")["profile_1d"] for name in ("one", "two"))
+    np.testing.assert_allclose(two, one, atol=0.3)
 
 
 def test_a_bundle_with_too_few_streamlines_has_profiles_of_nan_and_a_warning(toys, tmp_path, caplog):

@@ -259,3 +259,40 @@ def test_the_atlas_without_its_commissures_is_one_tck(shared_data, tmp_path, cli
     assert read_bundle(tmp_path / "a.tck").n_streamlines == sum(counts)
     assert ended.out.endswith(f"{sum(counts)} streamlines of {len(counts)} files\n")
     assert caplog.text == ""
+
+
+class Damaged(NamedTuple):
+    member: str
+    content: bytes
+    said: str
+
+
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        Damaged("groups/a.uint32", np.array([9], "u4").tobytes(), "must name streamlines 0 to 4"),
+        Damaged("header.json", b'{"NB_VERTICES": 100, "NB_STREAMLINES": 5}', "VOXEL_TO_RASMM"),
+        Damaged("header.json", b'{"NB_VERTICES": 100, "NB_STREAMLINES": 5, "DIMENSIONS": [1e400, 2, 3], '
+                b'"VOXEL_TO_RASMM": [[1,0,0,0],[0,1,0,0],[0,0,1,0],[0,0,0,1]]}', "DIMENSIONS"),
+        Damaged("header.json", b'{"NB_VERTICES": 100, "NB_STREAMLINES": 5, "DIMENSIONS": [1, 2, 3], '
+                b'"VOXEL_TO_RASMM": [[1,0,0,0],[0,1,0,0],[0,0,0,0],[0,0,0,1]]}', "invertible"),
+    ],
+    ids=lambda damaged: damaged.said,
+)  # fmt: skip
+def test_a_trx_with_a_wrong_header_or_group_is_refused(tmp_path, cli, damaged):
+    import zipfile
+
+    put(tmp_path / "a.trx", Tractogram(lines(5, 0), GRID, {"a": np.array([1])}))
+    with zipfile.ZipFile(tmp_path / "a.trx") as whole, zipfile.ZipFile(tmp_path / "bad.trx", "w") as bad:
+        for item in whole.namelist():
+            bad.writestr(item, damaged.content if item == damaged.member else whole.read(item))
+    ended = cli("convert", tmp_path / "bad.trx", tmp_path / "b.trx")
+    assert (ended.status, "Traceback" in ended.err) == (65, False)
+    assert damaged.said in ended.err
+
+
+def test_a_trx_of_an_unknown_image_asks_for_one(tmp_path, cli):
+    put(tmp_path / "a.trx", Tractogram(lines(5, 0), VoxelGrid(np.eye(4), (1, 1, 1))))
+    ended = cli("convert", tmp_path / "a.trx", tmp_path / "a.trk")
+    assert ended.status == 2
+    assert "--reference" in ended.err

@@ -118,22 +118,28 @@ def read_trx_data(path: Path) -> TrxData:
     try:
         affine = np.asarray(header["VOXEL_TO_RASMM"], np.float64).reshape(4, 4)
         i, j, k = (int(n) for n in header["DIMENSIONS"])
-    except (KeyError, TypeError, ValueError) as error:
+        if (
+            not np.isfinite(affine).all()
+            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+            or not all(0 < n < 2**15 for n in (i, j, k))
+        ):
+            raise ValueError(f"{affine.tolist()}, {[i, j, k]}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise TractogramError(
-            f"header.json in {path} must hold VOXEL_TO_RASMM (4 x 4) and DIMENSIONS (3). Got {error!r}"
+            f"header.json in {path} must hold an invertible VOXEL_TO_RASMM (4 x 4) and DIMENSIONS (3 counts). Got "
+            f"{error!r}"
         ) from error
-    known: dict[str, dict[str, NDArray[Any]]] = {"groups": {}, "dps": {}, "dpv": {}}
+    groups: dict[str, NDArray[np.int64]] = {}
+    known: dict[str, dict[str, NDArray[Any]]] = {"dps": {}, "dpv": {}}
     unread = []
     for name in sorted(members):
-        if _folder(name) not in known:
-            unread += [name] if _folder(name) else []
-        elif name.endswith(".bit"):
+        if _folder(name) == "groups":
+            groups[_group(name)] = _index(path, members, name, int(header["NB_STREAMLINES"]))
+        elif _folder(name) in known and not name.endswith(".bit"):
+            known[_folder(name)][Path(name).name.split(".")[0]] = _array(path, members, name)
+        elif _folder(name):
             unread.append(name)
-        else:
-            label = _group(name) if _folder(name) == "groups" else Path(name).name.split(".")[0]
-            known[_folder(name)][label] = _array(path, members, name)
     position = next(name for name in members if _folder(name) == "" and name.split(".")[0] == "positions")
-    groups = {name: index[:, 0].astype(np.int64) for name, index in known["groups"].items()}
     return TrxData(affine, (i, j, k), groups, known["dps"], known["dpv"], tuple(unread), position.rsplit(".", 1)[-1])
 
 

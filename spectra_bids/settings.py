@@ -247,6 +247,8 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    qc_file: Path | None = None
+    report_level: Literal["person", "group"] = "person"
     atlas_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -14,8 +14,9 @@ from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import results, subject
+from spectra_bids.report import quality, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
+from spectra_bids.report.quality_model import QualityPage
 
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
@@ -56,6 +57,17 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
     """
     shown = group_figures(page) if drawn is None else drawn
     return _render(f"model-{page.name}", "Group report", results.sections(page, shown))
+
+
+def quality_figures(page: QualityPage) -> tuple[FigureItem, ...]:
+    """Figures of the page about the quality of all sessions: `name` is the stem of the file, `svg` its text."""
+    return _distinct(quality.figures(page))
+
+
+def quality_page(page: QualityPage, drawn: tuple[FigureItem, ...] | None = None) -> str:
+    """HTML of the page about the quality of all sessions; `drawn` as in `group_page`."""
+    shown = quality_figures(page) if drawn is None else drawn
+    return _render("Quality control", "All sessions", quality.sections(page, shown))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

@@ -113,6 +113,27 @@ def plot(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def convert(arguments: Sequence[str]) -> int:
+    """`spectra-bids convert IN OUT`."""
+    from spectra_bids.cli.tractograms import convert as run
+
+    return run(arguments)
+
+
+def merge(arguments: Sequence[str]) -> int:
+    """`spectra-bids merge DIR OUT`."""
+    from spectra_bids.cli.tractograms import merge as run
+
+    return run(arguments)
+
+
+def write_back(arguments: Sequence[str]) -> int:
+    """`spectra-bids write-back OUT -o DIR`."""
+    from spectra_bids.cli.tractograms import write_back as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -149,5 +170,8 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "convert": _logged(convert),
+    "merge": _logged(merge),
+    "write-back": _logged(write_back),
     "import-tractseg": _logged(import_tractseg),
 }

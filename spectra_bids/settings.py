@@ -26,6 +26,7 @@ Ddf = Literal["satterthwaite", "kenward-roger"]
 Estimation = Literal["reml", "ml"]
 Interval = Literal["wald", "profile"]
 ProfileKind = Literal["1D", "2D", "both"]
+Pictures = Literal["bundles", "none"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class ParticipantSettings:
     scalars: tuple[str, ...] = ("*",)
     bundles: tuple[str, ...] = ()
     profile: ProfileSettings = field(default_factory=ProfileSettings)
+    pictures: Pictures = "bundles"
 
     def __post_init__(self) -> None:
         require_names(self.bundles)
@@ -230,7 +232,8 @@ class GroupSettings:
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
     bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
-    `atlas_labels` are the volumes or names given by --atlas-labels.
+    `atlas_labels` are the volumes or names given by --atlas-labels. With `report_level` "group" the page holds nothing
+    of one person.
     """
 
     run: RunSettings
@@ -247,6 +250,8 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    qc_file: Path | None = None
+    report_level: Literal["person", "group"] = "person"
     atlas_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -30,7 +30,7 @@ from spectra_bids.settings import DecisionSettings, GroupSettings, ProfileSettin
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=http://x.example/a onerror=alert(1)>", "it's \"q\" & 'a'", "$x^2$",
            "ünïcödé 束", "y" * 200, "{{ 7*7 }}", "</style><b>", "]]>", "nul\x00bell\x07"]  # fmt: skip
-VOID = {"meta", "link", "input", "img", "br", "hr"}
+VOID = {"meta", "link", "input", "img", "br", "hr", "wbr"}
 BUNDLES = ("AF_L", "CST_R", "CC_Minor")
 
 
@@ -47,6 +47,7 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert not self.open, f"left open: {self.open}"
+        self.text = {section: " ".join(text.split()) for section, text in self.text.items()}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -55,6 +56,8 @@ class Page(HTMLParser):
             self.section = dict(attrs)["id"] or ""
         if tag not in VOID:
             self.open.append(tag)
+            if tag not in ("b", "span", "strong"):  # a block: its text is not part of the word before
+                self.text[self.section] = f"{self.text.get(self.section, '')} "
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -66,7 +69,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("style", "script"):
-            self.text[self.section] = " ".join(f"{self.text.get(self.section, '')} {data}".split())
+            self.text[self.section] = f"{self.text.get(self.section, '')}{data}"
 
 
 def participant(name: Any = str, crash: str = "") -> ParticipantPage:
@@ -84,6 +87,7 @@ def participant(name: Any = str, crash: str = "") -> ParticipantPage:
     table = pd.DataFrame({column: [1.5, 2.5, np.nan] for column in names(BUNDLE)})
     table = table.assign(bundle=bundles, source=[name("x")] * 3, status=["ok", "ok", "no_bundle"])
     table = table.assign(flag=["none", "far_bundle", "none"], share_jumping=[0.03, 0.04, np.nan])
+    table = table.assign(share_outside=[0.0, 0.07, np.nan], n_streamlines=[300, 200, 0])
     table[name("dti_fa")] = [0.41, 0.52, np.nan]
     part = SessionPart("", table, one, two, "slr", ((name("Space"), name("MNI")),))
     ends = dict.fromkeys(bundles, ("P", "A"))
@@ -197,14 +201,18 @@ def _clusters(kind: str, bundle: str, scalar: str, contrast: str, found: bool) -
 def test_the_participant_page_has_its_sections_in_order() -> None:
     page = Page(participant_page(participant(crash="yes")))
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["summary", "coverage", "profiles", "registration", "methods", "provenance", "errors"]
-    assert "2 of 3 bundles usable, for dti_fa." in page.text["summary"]
-    assert "no bundle (1): the subject has no such bundle: CC_Minor." in page.text["summary"]
+    assert sections == ["summary", "quality", "bundles", "numbers", "methods", "provenance", "errors"]
+    assert "1 of 3 bundles can be used as it is." in page.text["summary"]
+    assert "CST_R (2.5 mm (median) from the atlas bundle; 7 % of its points outside the map)" in page.text["summary"]
+    assert "1 has no profile: no bundle (CC_Minor)." in page.text["summary"]
     assert "1 job crashed" in page.text["summary"]
     assert "Traceback: ValueError" in page.text["errors"]
-    assert "far bundle (1): the median distance" in page.text["registration"]
-    assert "streamline linear registration" in page.text["registration"]
-    assert "3.0 %" in page.text["coverage"]
+    assert "Worry above 8 mm" in page.text["quality"]
+    assert "the subject has no such bundle" in page.text["quality"]
+    assert "streamline linear registration" in page.text["quality"]
+    assert "3.0 %" in page.text["quality"]
+    assert "CST_R 200 streamlines" in page.text["bundles"]
+    assert "0.41" in page.text["numbers"]
     assert "spectra-bids in out participant" in page.text["provenance"]
 
 
@@ -212,7 +220,7 @@ def test_the_group_page_has_its_sections_in_order() -> None:
     page = Page(group_page(group()))
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections == [
-        "summary", "coverage", "design", "results", "blocks", "fits", "guarantee", "methods", "provenance"
+        "summary", "results", "figures", "coverage", "design", "fits", "guarantee", "methods", "provenance"
     ]  # fmt: skip
 
 
@@ -220,10 +228,12 @@ def test_the_summary_says_what_was_found_and_where() -> None:
     text = Page(group_page(group())).text["summary"]
     assert "fitted to 8 people (9 sessions)" in text
     assert "1 of 3 bundles selected (R = 1, m = 3, level 0.05); 3 of 35 nodes rejected (level 0.05)." in text
-    where = "AF_L: 3 nodes, nodes 4–6 of 0–11, 20–30 mm from the posterior end, in the posterior third, left hemisphere"
-    assert f"{where}. Negative effect" in text
+    where = (
+        "AF_L: Negative effect; estimate −0.06 (95 % CI −0.07 to −0.05) at its peak; 20–30 mm from the posterior end"
+    )
+    assert f"{where}, in the posterior third, left hemisphere. 3 nodes, nodes 4–6 of 0–11, t = −6, p = 1e−6" in text
+    assert "q = 0.0001. Centre: x −24, y −15, z 16 mm (MNI152)." in text
     assert "Peak: x −24, y −14, z 15 mm. At the peak: CST L. Over the cluster: CST L 62 %; OUTSIDE 38 %." in text
-    assert "t = −6, estimate −0.06, p = 1e−6, q = 0.0001. Centre: x −24, y −15, z 16 mm (MNI152)." in text
     assert "radial bins 0–2 of 0–2" in text
     assert "Nothing was found" not in text
 
@@ -232,17 +242,17 @@ def test_without_atlas_labels_or_a_place_no_words_are_made_up() -> None:
     page = group()
     gone = dict.fromkeys(("side", "place", "label_peak", "labels"))
     parsed = Page(group_page(replace(page, clusters={k: c.assign(**gone) for k, c in page.clusters.items()})))
-    assert "20–30 mm from the posterior end. Negative effect" in parsed.text["summary"]
+    assert "20–30 mm from the posterior end. 3 nodes" in parsed.text["summary"]
     assert "Over the cluster" not in parsed.text["summary"]
-    assert "Region at the peak" not in parsed.text["results"]
-    assert "Region at the peak" in Page(group_page(page)).text["results"]
+    assert "Region at the peak" not in parsed.text["figures"]
+    assert "Region at the peak" in Page(group_page(page)).text["figures"]
 
 
 def test_finding_nothing_is_said_plainly_with_what_it_means() -> None:
     text = Page(group_page(group(found=False))).text["summary"]
     assert "Nothing was found" in text
     assert "does not show that there is no effect" in text
-    assert "Smallest p of a node: 0.60; smallest block q: 1.00 (AF_L)." in text
+    assert "patient_vs_control dti_fa 1D nothing 0.60 1.00 (AF_L)" in text
 
 
 def test_the_design_section_shows_levels_reference_dropped_rows_and_collinearity() -> None:
@@ -261,7 +271,7 @@ def test_fits_coverage_and_blocks_are_counted() -> None:
     assert "patient_vs_control, dti_fa, 1D 35 1" in text["fits"]
     assert FIT_STATUSES["too_few"] in text["fits"]
     assert "1 of 2 sessions have all 3 bundles." in text["coverage"]
-    assert "patient_vs_control dti_fa 2D CST_R 36 36 0.60 1.00 no 0" in text["blocks"]
+    assert "CST_R patient_vs_control dti_fa 2D 1.00 0 of 36 0.005 (−0.005 to 0.015)" in text["results"]
 
 
 def test_only_selected_bundles_get_figures_and_the_sweep_is_exploratory() -> None:
@@ -270,7 +280,7 @@ def test_only_selected_bundles_get_figures_and_the_sweep_is_exploratory() -> Non
     assert len(stems) == len(set(stems)) == 7
     assert sum("_bundle-AFL_" in stem for stem in stems) == 4
     assert not any("CSTR" in stem for stem in stems)
-    text = Page(group_page(page)).text["results"]
+    text = Page(group_page(page)).text["figures"]
     assert "0.05 3 confirmatory 0.15 5 exploratory" in text
 
 
@@ -284,7 +294,7 @@ def test_under_fdr_there_is_no_talk_of_selected_bundles() -> None:
     )
     text = Page(group_page(page)).text
     assert "3 of 35 nodes rejected over 3 bundles, level 0.05." in text["summary"]
-    assert "Bundles with rejected cells" in text["results"]
+    assert "Bundles with rejected cells" in text["figures"]
     assert "Nothing is guaranteed of bundles" in text["guarantee"]
 
 
@@ -302,7 +312,7 @@ def test_sessions_have_sections_and_figures_of_their_own() -> None:
     page = participant()
     both = replace(page, sessions=tuple(replace(page.sessions[0], label=x) for x in ("01", "02")))
     parsed = Page(participant_page(both))
-    assert {"coverage-01", "coverage-02", "profiles-01", "registration-02"} <= set(parsed.ids)
+    assert {"quality-01", "quality-02", "bundles-01", "numbers-02"} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
     stems = [item.name for item in participant_figures(both)]
     assert len(set(stems)) == 4
@@ -351,12 +361,12 @@ def test_a_page_is_self_contained_small_and_always_the_same(make: Any) -> None:
 
 
 def test_many_bundles_stay_within_the_budget_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spectra_bids.report import results
+    from spectra_bids.report import drawings
 
-    monkeypatch.setattr(results, "MOST_BUNDLES", 1)
+    monkeypatch.setattr(drawings, "MOST_BUNDLES", 1)
     page = group()
     assert sum("_bundle-" in item.name for item in group_figures(page)) == 2
-    assert "2 bundles stand out over all families; the first 1 are drawn" in Page(group_page(page)).text["results"]
+    assert "2 bundles stand out over all families; the first 1 are drawn" in Page(group_page(page)).text["figures"]
 
 
 def test_labels_that_fall_together_in_file_names_keep_files_apart() -> None:
@@ -438,17 +448,17 @@ def test_the_group_page_opens_without_a_request_and_its_table_sorts_and_filters(
     browser.get("about:blank")
     browser.get_log("performance")  # what came before is not the page's
     browser.get(path.as_uri())
-    heads = browser.find_elements(By.CSS_SELECTOR, "#table-all-blocks th button")
-    q_block = next(h for h in heads if h.text.startswith("q block"))
+    heads = browser.find_elements(By.CSS_SELECTOR, "#table-results th button")
+    q_block = next(h for h in heads if h.text.startswith("q bundle"))
     q_block.send_keys(Keys.ENTER)
-    ascending = [row[7] for row in _rows(browser, "all-blocks")]
+    ascending = [row[4] for row in _rows(browser, "results")]
     assert ascending[0] == "3e−6"
     q_block.send_keys(Keys.ENTER)
-    assert _rows(browser, "all-blocks")[0][7] == "1.00"
-    field = browser.find_element(By.CSS_SELECTOR, "[data-name=all-blocks] input")
+    assert _rows(browser, "results")[0][4] == "1.00"
+    field = browser.find_element(By.CSS_SELECTOR, "[data-name=results] input")
     field.send_keys("cst_r 2d")
-    assert [row[2:4] for row in _rows(browser, "all-blocks")] == [["2D", "CST_R"]]
-    assert "1 of 6 rows" in browser.find_element(By.CSS_SELECTOR, "[data-name=all-blocks] .tools").text
+    assert [row[0:4:3] for row in _rows(browser, "results")] == [["CST_R", "2D"]]
+    assert "1 of 6 rows" in browser.find_element(By.CSS_SELECTOR, "[data-name=results] .tools").text
     assert browser.get_log("browser") == []
     events = " ".join(entry["message"] for entry in browser.get_log("performance"))
     assert path.as_uri() in events

@@ -4,8 +4,12 @@ The tractometry and tractography names follow drafts (BEP046 and its kin); when 
 
     OUT/sub-01/[ses-1/]dwi/sub-01[_ses-1][_space-X]_desc-{profile1D,profile2D,bundle}_tractometry.tsv
     OUT/atlas/atlas-<label>_bundle-<X>_grid.{json,npz}
+    OUT/atlas/atlas-<label>_bundle-<X>_streamlines.tck
+    OUT/group/desc-profile1D_norms.tsv
+    OUT/sub-01/figures/sub-01[_ses-1][_space-X]_bundle-<X>_desc-picture_tractometry.png
     OUT/group/model-<name>/model-<name>[_bundle-<X>]_desc-profile{1D,2D}_{fits,stats,blocks,summary,clusters}.tsv
-    (map_file and model_table name the others)
+    OUT/group/desc-{coverage,outliers,orientation,sites}_qc.tsv
+    (map_file, model_table and model_rows name the others)
 
 Programs spell one tract in many ways (AF_L, LeftArcuate, AFleft, Association_ArcuateFasciculusL). `canonical` gives
 all of them one key, from `bundle_aliases.tsv`: one row per tract; hemispheres are made by rule.
@@ -23,6 +27,8 @@ from spectra_bids.errors import DatasetError
 
 Dims = Literal["1D", "2D"]
 TableKind = Literal["stats", "blocks", "summary", "clusters", "outliers", "calibration", "sensitivity"]
+#: Tables of the quality of all sessions.
+QcKind = Literal["coverage", "outliers", "orientation", "sites"]
 #: What the map step leaves of a bundle beside its fits.
 MapKind = Literal["fits", "components", "means", "residuals", "permutations"]
 
@@ -204,12 +210,23 @@ def grid_files(out: Path, atlas_label: str, bundle: str) -> tuple[Path, Path]:
     return out / "atlas" / f"{stem}.json", out / "atlas" / f"{stem}.npz"
 
 
+def streamlines_file(out: Path, atlas_label: str, bundle: str) -> Path:
+    """Some streamlines of an atlas bundle, to show its grid on."""
+    description, _ = grid_files(out, atlas_label, bundle)
+    return description.with_name(description.name.removesuffix("_grid.json") + "_streamlines.tck")
+
+
 def figure_file(out: Path, subject: str, stem: str, desc: str, suffix: str = "tractometry", ext: str = "svg") -> Path:
     """Figure of a subject; `stem` as `session_stem` makes it."""
     if not re.fullmatch(r"[A-Za-z0-9+_-]+", stem):
         raise DatasetError(f"A file name must consist of entities. Got {stem!r}")
     folder = out / f"sub-{_bare(subject, 'sub-')}" / "figures"
     return folder / f"{stem}_desc-{label(desc)}_{label(suffix)}.{label(ext)}"
+
+
+def picture_file(out: Path, subject: str, stem: str, bundle: str) -> Path:
+    """3D picture of a bundle; `stem` as `session_stem` makes it."""
+    return figure_file(out, subject, f"{stem}_bundle-{label(bundle, 'bundle')}", "picture", ext="png")
 
 
 def subject_page(out: Path, subject: str) -> Path:
@@ -220,6 +237,11 @@ def subject_page(out: Path, subject: str) -> Path:
 def group_dir(out: Path) -> Path:
     """Folder of everything about the group."""
     return out / "group"
+
+
+def norms_file(out: Path) -> Path:
+    """Spread of every node over the cohort's sessions, one table for all models."""
+    return group_dir(out) / "desc-profile1D_norms.tsv"
 
 
 def model_dir(out: Path, name: str) -> Path:
@@ -236,6 +258,21 @@ def map_file(out: Path, model: str, bundle: str, dims: Dims, kind: MapKind = "fi
 def model_table(out: Path, model: str, dims: Dims, kind: TableKind) -> Path:
     """Table over all bundles (reduce step)."""
     return model_dir(out, model) / f"model-{label(model, 'model name')}_desc-profile{label(dims)}_{label(kind)}.tsv"
+
+
+def model_rows(out: Path, model: str) -> Path:
+    """Who is a row of the model, and why the others are not."""
+    return model_dir(out, model) / f"model-{model}_rows.tsv"
+
+
+def qc_table(out: Path, kind: QcKind) -> Path:
+    """Table of the quality of all sessions."""
+    return group_dir(out) / f"desc-{kind}_qc.tsv"
+
+
+def qc_page(out: Path) -> Path:
+    """Report of the quality of all sessions."""
+    return out / "group_qc.html"
 
 
 def model_page(out: Path, name: str) -> Path:

@@ -32,15 +32,16 @@ from spectra_bids.figures.svg import Sheet, panel
 if TYPE_CHECKING:
     import pandas as pd
 
+#: None of them is a named ink: the page would recolour the legend, and not the picture, in the dark.
 STATUS_COLOURS = {
     "ok": "#cfdde6",
-    "no_bundle": "#1d2733",
-    "few_streamlines": "#c07a1a",
-    "no_points": "#7b5aa6",
-    "few_points": "#2a9d8f",
-    "out_of_fov": "#b5577b",
-    "masked": "#64748b",
-    "qc_fail": "#b3541e",
+    "no_bundle": "#1e2834",
+    "few_streamlines": "#c17b1b",
+    "no_points": "#7c5ba7",
+    "few_points": "#2b9e90",
+    "out_of_fov": "#b6587c",
+    "masked": "#65758c",
+    "qc_fail": "#b4551f",
 }
 
 
@@ -48,7 +49,7 @@ STATUS_COLOURS = {
 MOST_COLUMNS = 300
 
 
-def coverage_map(coverage: pd.DataFrame) -> Sheet:
+def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     """Which subject has which bundle: one column per subject, one row per bundle, coloured by status.
 
     With more than `MOST_COLUMNS` sessions a column would be finer than a pixel, and most of the absent bundles would
@@ -58,6 +59,8 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
     ----------
     coverage : DataFrame
         Index subject (and session), columns bundles, values a status of `columns.STATUSES`.
+    shares : bool
+        Draw shares however few the sessions are: no column of one person.
 
     """
     from matplotlib.colors import ListedColormap
@@ -67,10 +70,11 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
     codes = codes.reshape(coverage.shape).T
     used = [k for k in range(len(names)) if (codes == k).any()]
     rows, columns = codes.shape
+    shares = shares or columns > MOST_COLUMNS
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
-    width = left + float(np.clip(columns * 9, 240, 520)) + 10
+    width = left + (520.0 if shares else float(np.clip(columns * 9, 240, 520))) + 10
     step = max(1, -(-columns // 40))
-    shown = range(0, 0 if columns > MOST_COLUMNS else columns, step)
+    shown = range(0, 0 if shares else columns, step)
     below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)
     height = 28 + 11.0 * max(rows, 1) + below
     with house_style():
@@ -78,7 +82,7 @@ def coverage_map(coverage: pd.DataFrame) -> Sheet:
         axes.set_yticks(range(rows), [label(b, 40) for b in coverage.columns], size=FONT_SIZE - 1)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
-        if columns > MOST_COLUMNS:
+        if shares:
             _shares(axes, codes)
         else:
             axes.imshow(

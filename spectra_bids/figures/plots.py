@@ -54,6 +54,7 @@ def group_profile(
     ends: tuple[str, str] | None = None,
     rejected: NDArray[np.int_] | None = None,
     title: str = "",
+    least: int = 1,
 ) -> Sheet:
     """Measured profiles of one bundle: mean and its 95 % confidence interval per group.
 
@@ -71,6 +72,8 @@ def group_profile(
         Nodes at which the hypothesis is rejected.
     title : str
         Heading; the bundle.
+    least : int
+        People that a mean needs to be drawn, at every node.
 
     Notes
     -----
@@ -78,17 +81,17 @@ def group_profile(
     not adjusted for the other terms of the model.
 
     """
-    groups = _groups(table, by)
+    parts = groups(table, by)
     nodes, unit = positions(table)
     with house_style():
-        lines = -(-len(groups) // 3)
+        lines = -(-len(parts) // 3)
         figure, axes = blank(WIDTH, HEIGHT, left=42, top=22 + 13 * lines, right=14, bottom=31)
         span: list[float] = []
-        for k, (name, rows) in enumerate(groups):
-            mean, half, n = _mean_and_interval(rows, scalar, nodes.index.to_numpy())
+        for k, (name, rows) in enumerate(parts):
+            mean, half, n = _mean_and_interval(rows, scalar, nodes.index.to_numpy(), least)
             colour, line = SERIES[k], LINE_STYLES[k]
             axes.fill_between(nodes, mean - half, mean + half, color=colour, alpha=0.17, linewidth=0)
-            said = f"{label(name, 30 if len(groups) < 3 else 15)} ({n})" if name else f"n = {n}"
+            said = f"{label(name, 30 if len(parts) < 3 else 15)} ({n})" if name else f"n = {n}"
             axes.plot(nodes, mean, color=colour, linestyle=line, linewidth=1.6, label=said)
             span += [*(mean - half), *(mean + half)]
         low, high = _range(span)
@@ -98,7 +101,7 @@ def group_profile(
         _legend(figure, axes)
         heading(figure, axes, title, _with_unit(scalar, units))
         _raise_title(figure, lines=lines)
-        names = ", ".join(label(name) for name, _ in groups if name)
+        names = ", ".join(label(name) for name, _ in parts if name)
         text = f"{label(title)}: mean {label(scalar)} along the tract" + (f" for {names}" if names else "")
         return Sheet((panel(figure, text),))
 
@@ -186,13 +189,13 @@ def cell_map(
         return Sheet((panel(figure, text),))
 
 
-def _groups(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
+def groups(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
     """Rows per level of a factor (the largest), or per tercile of a number; ("", all) without a column."""
     if not by or by not in table:
         return [("", table)]
-    groups = split_column(table[by], table["participant"].to_numpy())
-    kept = sorted(groups, key=lambda g: -int(g.rows.sum()))[:MOST_GROUPS]
-    return [(_group_name(g), table[g.rows]) for g in groups if g in kept]
+    found = split_column(table[by], table["participant"].to_numpy())
+    kept = sorted(found, key=lambda g: -int(g.rows.sum()))[:MOST_GROUPS]
+    return [(_group_name(g), table[g.rows]) for g in found if g in kept]
 
 
 def _group_name(group: Level) -> str:
@@ -205,16 +208,19 @@ def _group_name(group: Level) -> str:
 
 
 def _mean_and_interval(
-    rows: pd.DataFrame, scalar: str, nodes: NDArray[Any]
+    rows: pd.DataFrame, scalar: str, nodes: NDArray[Any], least: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Mean, half width of its 95 % CI (t), both (ns,), and the number of participants with any value."""
+    """Mean, half width of its 95 % CI (t), both (ns,), and the number of participants with any value.
+
+    Nodes at which fewer than `least` participants have a value are NaN.
+    """
     from scipy.stats import t
 
     people = rows.pivot_table(index="participant", columns="s", values=scalar, aggfunc="mean", dropna=False)
     values = people.reindex(columns=nodes).to_numpy(float)
     n = np.isfinite(values).sum(axis=0)
     filled = np.where(np.isfinite(values), values, 0.0)
-    mean = np.divide(filled.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    mean = np.divide(filled.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n >= max(1, least))
     squares = np.where(np.isfinite(values), (values - mean) ** 2, 0.0).sum(axis=0)
     sd = np.sqrt(np.divide(squares, n - 1, out=np.full(n.shape, np.nan), where=n > 1))
     half = t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))

@@ -9,10 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from spectra_bids import __version__
 from spectra_bids.dataset.names import model_dir, model_page
-from spectra_bids.dataset.outputs import write_text
+from spectra_bids.dataset.outputs import remove, write_text
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.absence import absence_warnings
 from spectra_bids.group.command import group_command
@@ -20,11 +21,13 @@ from spectra_bids.group.decide import Results
 from spectra_bids.group.exchange import exchange_blocks
 from spectra_bids.group.model import GroupModel
 from spectra_bids.group.nested import NAME as LRT
+from spectra_bids.group.pictures import with_pictures
 from spectra_bids.group.tables import Cohort, Dims
 from spectra_bids.models.contrasts import Contrast, column_of
 from spectra_bids.models.design import Design
 from spectra_bids.report.build import group_figures, group_page
 from spectra_bids.report.designs import summarize_design
+from spectra_bids.report.measured import Measured
 from spectra_bids.report.pages import ContrastItem, DesignSummary, GroupPage, Notice
 from spectra_bids.settings import GroupSettings
 
@@ -79,10 +82,19 @@ def write_page(
         harmonization=harmonization,
         exchanged=_exchanged(settings, model),
         selftest=selftest,
+        level=settings.report_level,
+        measured={d: _sessions(cohort, model) for d, cohort in cohorts.items()},
+        shape={n: (g.ns, g.nr) for n, g in grids.items()},
+        is_imported=not any(g.is_located for g in grids.values()),
     )
+    page = with_pictures(page, out, grids)
     drawn = group_figures(page)
+    folder = model_dir(out, model.name) / "figures"
     for figure in drawn:
-        write_text(model_dir(out, model.name) / "figures" / f"{figure.name}.svg", figure.svg)
+        write_text(folder / f"{figure.name}.svg", figure.svg)
+    if settings.report_level == "group":  # what an earlier run drew of people goes
+        for old in set(folder.glob("*.svg")) - {folder / f"{figure.name}.svg" for figure in drawn}:
+            remove(old)
     path = model_page(out, model.name)
     write_text(path, group_page(page, drawn))
     return path
@@ -155,6 +167,19 @@ def _measured(cohort: Cohort | None, model: GroupModel) -> pd.DataFrame | None:
     for scalar, values in cohort.values.items():
         table[scalar] = values[model.sessions].ravel()
     return table
+
+
+def _sessions(cohort: Cohort, model: GroupModel) -> Measured:
+    """What was measured in the sessions of the design, read bundle by bundle."""
+    table = model.table[list(model.design.formula.columns)].copy()
+    table.insert(0, "participant", model.table["participant_id"].to_numpy())
+    keys = ["s", "r"] if cohort.dims == "2D" else ["s"]
+    cells = {str(b): of[keys].reset_index(drop=True) for b, of in cohort.cells.groupby("bundle", sort=False)}
+
+    def read(bundle: str) -> dict[str, NDArray[np.float64]]:
+        return {scalar: values[model.sessions] for scalar, values in cohort.only(bundle).values.items()}
+
+    return Measured(tuple(model.design.labels), table, cells, read)
 
 
 def _units(sidecars: Sequence[Mapping[str, Any]], scalars: Sequence[str]) -> dict[str, str]:

@@ -47,6 +47,19 @@ def read_tck(path: Path, raw: bytes) -> Bundle:
     return Bundle(points, offsets)
 
 
+def tck_bytes(bundle: Bundle) -> bytes:
+    """Content of a .tck file; equal streamlines give equal bytes, whoever writes them."""
+    ends = np.repeat(np.array([[np.nan] * 3], "<f4"), bundle.n_streamlines, axis=0)
+    triplets = np.insert(bundle.points.astype("<f4"), bundle.offsets[1:], ends, axis=0)
+    body = np.vstack([triplets, np.full((1, 3), np.inf, "<f4")]).astype("<f4").tobytes()
+    start = 0
+    while True:  # the header holds its own length
+        header = f"mrtrix tracks\ndatatype: Float32LE\ncount: {bundle.n_streamlines}\nfile: . {start}\nEND\n".encode()
+        if len(header) == start:
+            return header + body
+        start = len(header)
+
+
 def tck_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
     """Bytes before the first streamline, of a point, and of all separators together, by the header."""
     dtype, start, count = _header(path, raw)

@@ -8,14 +8,20 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+from dataclasses import dataclass, replace
 from functools import cache
 from importlib.resources import files
 from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import results, subject
+from spectra_bids.report import drawings, lines, quality, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
+from spectra_bids.report.payload import PAGE_BYTES, payload
+from spectra_bids.report.privacy import without_persons
+from spectra_bids.report.quality_model import QualityPage
+from spectra_bids.report.words import families
 
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
@@ -25,7 +31,7 @@ def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
 
 def group_figures(page: GroupPage) -> tuple[FigureItem, ...]:
     """Figures of a group page: `name` is the stem of the file, `svg` its text."""
-    return _distinct(results.figures(page))
+    return _distinct(drawings.figures(without_persons(page)))
 
 
 def participant_page(page: ParticipantPage, drawn: tuple[FigureItem, ...] | None = None) -> str:
@@ -55,13 +61,33 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
 
     """
     shown = group_figures(page) if drawn is None else drawn
-    return _render(f"model-{page.name}", "Group report", results.sections(page, shown))
+    page = without_persons(page)
+    title, sections = f"model-{page.name}", results.sections(page, shown)
+    if not families(page):
+        return _render(title, "Group report", sections)
+    assets = Assets(
+        (*lines.scene_scripts(page), _explorer_script()), tuple(lines.scene_elements(page)), lines.scene_hashes(page)
+    )
+    bare = _render(title, "Group report", sections, assets)
+    carried = payload(page, PAGE_BYTES - len(bare.encode()))
+    return _render(
+        title, "Group report", sections, replace(assets, data=(*assets.data, *carried.elements), said=carried.said)
+    )
+
+
+def quality_figures(page: QualityPage) -> tuple[FigureItem, ...]:
+    """Figures of the page about the quality of all sessions: `name` is the stem of the file, `svg` its text."""
+    return _distinct(quality.figures(page))
+
+
+def quality_page(page: QualityPage, drawn: tuple[FigureItem, ...] | None = None) -> str:
+    """HTML of the page about the quality of all sessions; `drawn` as in `group_page`."""
+    shown = quality_figures(page) if drawn is None else drawn
+    return _render("Quality control", "All sessions", quality.sections(page, shown))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:
     """Labels lose their punctuation in file names; where two names fall together, the later gets a number."""
-    from dataclasses import replace
-
     seen: dict[str, int] = {}
     out = []
     for item in drawn:
@@ -70,23 +96,50 @@ def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:
     return tuple(out)
 
 
-def _render(title: str, subtitle: str, sections: tuple[Section, ...]) -> str:
+@dataclass(frozen=True)
+class Assets:
+    """What a page carries beside its words: scripts, data elements (id, type, text), hashes of scripts made later."""
+
+    scripts: tuple[str, ...] = ()
+    data: tuple[tuple[str, str, str], ...] = ()
+    hashes: tuple[str, ...] = ()
+    said: str = ""
+
+
+def _explorer_script() -> str:
+    """The explorer's files as one script, their names to themselves."""
+    parts = (_asset(f"explorer{part}.js") for part in ("-data", "-map", "-values", ""))
+    return '"use strict";\n(() => {\n' + "".join(parts) + "})();\n"
+
+
+def _render(title: str, subtitle: str, sections: tuple[Section, ...], assets: Assets = Assets()) -> str:
     environment = _environment()
-    script = _asset("page.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    scripts = (_asset("page.js"), *assets.scripts)
+    digests = (base64.b64encode(hashlib.sha256(script.encode()).digest()).decode() for script in scripts)
     counter = iter(range(1_000_000))
+    explored = bool(assets.scripts)
     return str(
         environment.get_template("base.html.jinja").render(
             title=title,
             subtitle=subtitle,
             sections=sections,
-            css=_asset("page.css"),
-            script=script,
-            script_hash=f"sha256-{digest}",
+            css=_asset("page.css") + (_asset("explorer.css") if explored else ""),
+            scripts=scripts,
+            hashes=" ".join(f"'{value}'" for value in (*(f"sha256-{d}" for d in digests), *assets.hashes)),
+            data=assets.data,
+            said=assets.said,
             version=__version__,
             svg=lambda panel: _safe(inline(panel, f"f{next(counter)}-")),
+            soft=_soft,
         )
     )
+
+
+def _soft(text: str) -> Any:
+    """A label that may break where a capital letter begins."""
+    from markupsafe import Markup, escape
+
+    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[a-z0-9])(?=[A-Z])", text))
 
 
 def _safe(text: str) -> Any:

@@ -11,11 +11,15 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from spectra_bids.figures.svg import Sheet
+from spectra_bids.figures.bundle_pictures import Still
+from spectra_bids.figures.svg import Panel, Sheet
+from spectra_bids.report.measured import Measured
 from spectra_bids.settings import GroupSettings, ProfileSettings
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from spectra_bids.figures.scene_lines import DisplayLines
 
 Level = Literal["note", "warning", "error"]
 Ends = Mapping[str, tuple[str, str]]
@@ -97,13 +101,20 @@ class TableItem:
 
 @dataclass(frozen=True)
 class FigureItem:
-    """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself."""
+    """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself.
+
+    Where its panels are bundles' own, `scalar` says of what, and `bundles` names them in order, `marks`
+    explains the signs of missing nodes.
+    """
 
     name: str
     title: str
     caption: str
     sheet: Sheet
     group: str = ""
+    scalar: str = ""
+    bundles: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     kind: ClassVar[str] = "figure"
 
     @property
@@ -113,10 +124,21 @@ class FigureItem:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture of a bundle in 3D as a data URI; `family` is the number of the family in the payload."""
+
+    uri: str
+    family: int
+    bundle: str
+    caption: str
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Figures side by side where there is room."""
 
-    figures: tuple[FigureItem, ...]
+    figures: tuple[FigureItem | Picture, ...]
     kind: ClassVar[str] = "gallery"
 
 
@@ -131,7 +153,39 @@ class Fold:
     kind: ClassVar[str] = "fold"
 
 
-Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Gallery | Fold
+@dataclass(frozen=True)
+class Explorer:
+    """The table of results and, where there is script, the linked views of the chosen row.
+
+    `keys` are the rows' "family/bundle" numbers in the payload, `found` those with a finding; `choices` are (column,
+    label, values) of the choosers.
+    """
+
+    item: TableItem
+    keys: tuple[str, ...]
+    found: frozenset[str]
+    choices: tuple[tuple[int, str, tuple[str, ...]], ...]
+    kind: ClassVar[str] = "explorer"
+
+
+@dataclass(frozen=True)
+class BundleCard:
+    """One bundle of a person: its picture (or why there is none) beside the panels that were measured on it."""
+
+    name: str
+    title: str
+    remark: str
+    tone: str
+    panels: tuple[Panel, ...]
+    picture: Still | None = None
+    without: str = ""
+    text: str = ""
+    kind: ClassVar[str] = "card"
+
+
+Block = (
+    Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Picture | Gallery | Fold | Explorer | BundleCard
+)
 
 
 @dataclass(frozen=True)
@@ -170,6 +224,9 @@ class SessionPart:
         Registration route: none, xfm or slr.
     route_facts : (name, value) pairs
         What else there is to say of it: space labels, transform file, distances over the session.
+    pictures : mapping of bundle to Still
+    without : str
+        Why bundles have no picture, where they have none.
 
     """
 
@@ -179,6 +236,8 @@ class SessionPart:
     profile_2d: pd.DataFrame | None = None
     route: str = "none"
     route_facts: tuple[tuple[str, str], ...] = ()
+    pictures: Mapping[str, Still] = field(default_factory=dict)
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -201,6 +260,11 @@ class ParticipantPage:
         The exact command.
     notices : tuple of Notice
     crashes : tuple of Crash
+    norms : DataFrame or None
+        columns.NORMS of the cohort, on this subject's grids; None before the group level has run.
+    cohort : int
+        Sessions that the norms are of.
+    axis : mapping of bundle to (share of nodes with a round cross-section, least anisotropy)
 
     """
 
@@ -214,6 +278,9 @@ class ParticipantPage:
     command: str = ""
     notices: tuple[Notice, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    norms: pd.DataFrame | None = None
+    cohort: int = 0
+    axis: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 # Group level.
@@ -309,6 +376,18 @@ class GroupPage:
         Who was exchanged with whom by permutation; empty without it.
     selftest : (text, bool) or None
         The self-test's line, and whether the engines agree.
+    level : "person" or "group"
+        With "group" no id, value or line of a person is in the page.
+    measured : mapping of "1D", "2D" to Measured
+        What was measured in the sessions of the design, for the explorer; empty: only the model's results are shown.
+    lines : mapping of bundle to DisplayLines
+        What the 3D view shows; empty where no streamlines are stored.
+    pictures : mapping of (kind, scalar, contrast, bundle) to WebP
+        What stands behind the 3D view; bundle "" is the whole brain with the family's selected bundles.
+    shape : mapping of bundle to (ns, nr)
+        Of the full grid.
+    is_imported : bool
+        The profiles were made by another program.
 
     """
 
@@ -338,6 +417,12 @@ class GroupPage:
     harmonization: pd.DataFrame | None = None
     exchanged: Mapping[str, str] = field(default_factory=dict)
     selftest: tuple[str, bool] | None = None
+    level: Literal["person", "group"] = "person"
+    measured: Mapping[str, Measured] = field(default_factory=dict)
+    lines: Mapping[str, DisplayLines] = field(default_factory=dict)
+    pictures: Mapping[tuple[str, str, str, str], bytes] = field(default_factory=dict)
+    shape: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    is_imported: bool = False
 
     @property
     def noun(self) -> str:

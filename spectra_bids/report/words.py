@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from spectra_bids.figures.plots import is_true, letter
-from spectra_bids.figures.style import end_word, number
+from spectra_bids.figures.style import number
 from spectra_bids.report.pages import ContrastItem, GroupPage
+from spectra_bids.report.places import place
 from spectra_bids.report.tables import p_text
 
 if TYPE_CHECKING:
@@ -124,6 +125,29 @@ def outcome(family: Family) -> str:
     )
 
 
+def short_outcome(family: Family) -> str:
+    """What came out, for a table."""
+    if not family.tested:
+        return "not tested"
+    if not family.found:
+        return "nothing"
+    row, cells = family.main, "node" if family.kind == "1D" else "cell"
+    text = counted(_count(row, "n_rejected"), cells)
+    selected = _count(row, "n_selected")
+    return f"{counted(selected, family.noun)}, {text}" if selected else text
+
+
+def detectable(family: Family) -> str:
+    """Median of the minimum detectable effect, for a table; empty for F tests and permutation."""
+    mde, std = (family.stats.reindex(columns=[name])[name].dropna() for name in ("mde", "mde_std"))
+    if not len(mde):
+        return ""
+    units = f" {family.units}" if family.units else ""
+    sd = f" ({number(float(np.median(std)))} SD)" if len(std) else ""
+    slope = "effect_type" in family.stats and (family.stats["effect_type"].astype(str) == "partial_r").any()
+    return f"{number(float(np.median(mde)))}{units}{sd}{' per unit' if slope else ''}"
+
+
 def nothing_found(family: Family) -> str:
     """How close it came, where nothing was found."""
     if not family.tested:
@@ -175,41 +199,42 @@ def where(family: Family, page: GroupPage) -> list[tuple[str, str]]:
 
 
 def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
+    """What there is, how big, where; then the numbers."""
     bundle = str(cluster["bundle"])
-    s_low, s_high = int(cluster["s_low"]), int(cluster["s_high"])
     rows = family.stats[family.stats["bundle"].astype(str) == bundle]
-    mm = rows.groupby("s")["s_mm"].first()
-    size = _count(cluster, "n_cells")
-    things = "node" if family.kind == "1D" else "cell"
-    parts = [counted(size, things), _span("node", s_low, s_high, int(rows["s"].max()))]
-    low_end = page.ends.get(bundle, ("", ""))[0]
-    if np.isfinite(mm.get(s_low, np.nan)) and np.isfinite(mm.get(s_high, np.nan)):
-        start = f"the {end_word(low_end)} end" if low_end else "the low end"
-        distance = f"{mm[s_low]:.0f}–{mm[s_high]:.0f}" if s_low != s_high else f"{mm[s_low]:.0f}"
-        parts.append(f"{distance} mm from {start}")
-    if np.isfinite(cluster.get("r_low", np.nan)):
-        parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
-    if located := _place(cluster):
-        parts.append(located)
-    text = ", ".join(parts) + ". "
+    cells, peak = _inside(cluster, rows)
     contrast = next((c for c in page.contrasts if c.name == family.contrast), ContrastItem(family.contrast))
     sign = {"+": contrast.up, "-": contrast.down}.get(str(cluster["direction"]), "")
     symbol = letter(rows)
-    is_f = symbol != "t"
-    peak = f"{symbol} = {number(float(cluster['value_peak']))}"
+    size = ""
     if np.isfinite(cluster["estimate_peak"]):
-        units = page.units.get(family.scalar, "")
-        peak += f", estimate {number(float(cluster['estimate_peak']))}{' ' + units if units else ''}"
-    text += f"{sign[:1].upper() + sign[1:] + '; at' if sign and not is_f else 'At'} its peak {peak}, "
-    text += f"p = {p_text(float(cluster['p_peak']))}, q = {p_text(float(cluster['q_peak']))}. "
+        units = f" {family.units}" if family.units else ""
+        size = f"estimate {number(float(cluster['estimate_peak']))}{units}"
+        if peak is not None and np.isfinite(peak["ci_low"]):
+            size += f" (95 % CI {number(float(peak['ci_low']))} to {number(float(peak['ci_high']))})"
+        size += " at its peak"
+    is_signed = bool(sign) and symbol == "t"
+    said = "; ".join(part for part in (sign if is_signed else "", size) if part) or "A difference"
+    located = place(cells, page.ends.get(bundle), page.sides.get(bundle))
+    located = ", ".join(part for part in (located, _part(cluster)) if part)
+    text = f"{said[:1].upper() + said[1:]}; {located}. "
+    things = "node" if family.kind == "1D" else "cell"
+    parts = [counted(_count(cluster, "n_cells"), things)]
+    if np.isfinite(cells["s_mm"].min()):  # else the place has said it
+        parts.append(_span("node", int(cluster["s_low"]), int(cluster["s_high"]), int(rows["s"].max())))
+    if np.isfinite(cluster.get("r_low", np.nan)):
+        parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
+    parts.append(f"{symbol} = {number(float(cluster['value_peak']))}")
+    parts += [f"p = {p_text(float(cluster['p_peak']))}", f"q = {p_text(float(cluster['q_peak']))}"]
+    text += ", ".join(parts) + "."
     if not any(np.isfinite(cluster[f"{axis}_mm"]) for axis in "xyz"):
-        return text.rstrip()  # profiles that were imported: nobody knows where
+        return text  # profiles that were imported: nobody knows where
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
-    text += f"Centre: {centre} mm ({page.space})."
-    if any(np.isfinite(cluster[f"{axis}_peak_mm"]) for axis in "xyz"):
+    text += f" Centre: {centre} mm ({page.space})."
+    if any(np.isfinite(cluster.get(f"{axis}_peak_mm", np.nan)) for axis in "xyz"):
         top = ", ".join(f"{axis} {_mm(cluster[f'{axis}_peak_mm'])}" for axis in "xyz")
         text += f" Peak: {top} mm."
-    if isinstance(cluster["labels"], str):
+    if isinstance(cluster.get("labels"), str):
         text += f" At the peak: {cluster['label_peak']}. Over the cluster: {cluster['labels']}."
     return text
 
@@ -218,11 +243,22 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
 SIDES = {"left": "left hemisphere", "right": "right hemisphere", "midline": "midline", "both": "both hemispheres"}
 
 
-def _place(cluster: pd.Series[Any]) -> str:
+def _part(cluster: pd.Series[Any]) -> str:
     """Part of the tract and hemisphere of a cluster: "in the posterior third, left hemisphere"."""
-    place, side = cluster["place"], SIDES.get(str(cluster["side"]), "")
-    along = f"{'over' if place == 'whole length' else 'in'} the {place}" if isinstance(place, str) else ""
-    return ", ".join(part for part in (along, side) if part)
+    part, side = cluster.get("place"), SIDES.get(str(cluster.get("side")), "")
+    along = f"{'over' if part == 'whole length' else 'in'} the {part}" if isinstance(part, str) else ""
+    return ", ".join(word for word in (along, side) if word)
+
+
+def _inside(cluster: pd.Series[Any], rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+    """Rejected rows within the extent of a cluster, and the one of them that is its peak."""
+    within = rows["s"].between(cluster["s_low"], cluster["s_high"])
+    if np.isfinite(cluster.get("r_low", np.nan)) and "r" in rows:
+        within &= rows["r"].between(cluster["r_low"], cluster["r_high"])
+    cells = rows[within & is_true(rows["rejected"])]
+    if not len(cells):
+        return rows[within], None
+    return cells, cells.loc[(cells["p"] - cluster["p_peak"]).abs().idxmin()]
 
 
 def _span(name: str, low: int, high: int, last: int) -> str:

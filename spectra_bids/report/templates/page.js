@@ -36,17 +36,19 @@ for (const box of document.querySelectorAll("[data-tools]")) {
   field.setAttribute("aria-label", "Filter rows: all words must occur");
   const count = document.createElement("span");
   count.setAttribute("aria-live", "polite");
+  const texts = new Map();
   const filter = () => {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
-      const text = [...row.cells].map((c) => c.textContent).join(" ").toLowerCase();
-      row.hidden = !words.every((word) => text.includes(word));
+      const text = !words.length ? "" : (texts.get(row) ?? texts.set(row, [...row.cells].map((c) => c.textContent).join(" ").toLowerCase()).get(row));
+      row.hidden = row.dataset.off === "1" || !words.every((word) => text.includes(word));
       shown += row.hidden ? 0 : 1;
     }
     count.textContent = `${shown} of ${rows.length} rows`;
   };
   field.addEventListener("input", filter);
+  box.addEventListener("refilter", filter); // choosers beside the field have marked rows
   const save = document.createElement("button");
   save.type = "button";
   save.textContent = "Save as TSV";
@@ -60,7 +62,7 @@ for (const box of document.querySelectorAll("[data-tools]")) {
     setTimeout(() => URL.revokeObjectURL(link.href), 1000);
   });
   tools.append(field, count, save);
-  box.querySelector(".scroll").before(tools);
+  (box.querySelector(".choosers") ?? box.querySelector(".scroll")).before(tools);
   filter();
 }
 // On paper nothing is folded.

@@ -39,7 +39,6 @@ from spectra_bids.bridges.dsi2 import (
 from spectra_bids.bridges.track_files import (
     labeling_entities,
     tractogram_stem,
-    trk_grid,
     write_index,
     write_labeling,
 )
@@ -57,6 +56,7 @@ from spectra_bids.dataset.outputs import (
 from spectra_bids.errors import InputDataError, MissingInputError, OutputError
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.geometry.voxels import index_voxels
+from spectra_bids.io.contents import Tractogram, VoxelGrid, read_tractogram
 from spectra_bids.io.label_names import read_names
 from spectra_bids.io.labels import read_labels
 from spectra_bids.io.track_labels import label_streamlines
@@ -194,17 +194,15 @@ def _write_scan(scan: Scan, derivative: Path, space: str, dilation: float, with_
             _write_dseg(folder / f"{start}{labeling_entities(labels.name, dict(labels.parameters))}", labels, volume)
         return Imported(scan.scan_id, scan.label, "", 0, 0, ())
     grid = next((Volume(v.data.astype(np.float32), v.affine) for v in volumes if v is not None), None)
-    bundle = read_bundle(source, grid)
+    tractogram = read_tractogram(source, grid)
+    bundle = tractogram.bundle
     name = _bundle_name(source)
     main = _place(source, folder / f"{start}_desc-{name}", bundle, scan, space)
     if scan.trk is not None and scan.trk != source and scan.trk.is_file():
         _place(scan.trk, folder / f"{start}_desc-original", read_bundle(scan.trk, grid), scan, space)
     n_voxels = 0
     if with_index:
-        affine, shape = trk_grid(source) if grid is None else (grid.affine, grid.data.shape)
-        index = index_voxels(bundle, affine, (shape[0], shape[1], shape[2]))
-        write_index(folder / f"{start}_desc-{name}_index.npz", index, main)
-        n_voxels = len(index.voxels)
+        n_voxels = _write_index(folder / f"{start}_desc-{name}_index.npz", tractogram, volumes, main)
     found = []
     for labels, volume in zip(scan.track_labels, volumes, strict=True):
         stem = folder / f"{start}{labeling_entities(labels.name, dict(labels.parameters))}"
@@ -220,6 +218,20 @@ def _write_scan(scan: Scan, derivative: Path, space: str, dilation: float, with_
         _write_numpy(stem, labels, bundle, source, main)
         found.append((stem.name.removeprefix(start).removeprefix("_"), n_labels, share))
     return Imported(scan.scan_id, scan.label, main, bundle.n_streamlines, n_voxels, tuple(found))
+
+
+def _write_index(path: Path, tractogram: Tractogram, volumes: Sequence[LabelVolume | None], main: str) -> int:
+    """Index of the voxels of the first label volume, else of the image that was tracked on; number of voxels."""
+    volume = next((v for v in volumes if v is not None), None)
+    grid = tractogram.grid
+    if volume is not None:
+        i, j, k = volume.data.shape
+        grid = VoxelGrid(volume.affine, (i, j, k))
+    if grid is None:
+        return 0  # a .tck without a label volume: no voxels are known
+    index = index_voxels(tractogram.bundle, grid.affine, grid.shape)
+    write_index(path, index, main)
+    return len(index.voxels)
 
 
 def _labels(labels: TrackLabels, scan: Scan) -> LabelVolume:

@@ -11,14 +11,11 @@ import re
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from spectra_bids.dataset.outputs import write_bytes, write_json, write_table
-from spectra_bids.errors import TractogramError
 from spectra_bids.geometry.voxels import VoxelIndex
 from spectra_bids.io.track_labels import LABEL_COLUMNS, Labeling, labeling_bytes
 from spectra_bids.io.tractograms import EXTENSIONS
-from spectra_bids.io.trk import HEADER
 from spectra_bids.io.voxel_index import index_bytes
 
 
@@ -58,27 +55,6 @@ def labeling_sidecar(labeling: Labeling) -> dict[str, object]:
         "UnlabelledShare": round(share, 6) if np.isfinite(share) else None,
         **LABEL_COLUMNS,
     }
-
-
-def trk_grid(path: Path) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
-    """Affine and shape of the image that a .trk was tracked on, as its header says.
-
-    Raises
-    ------
-    TractogramError
-        It says none.
-
-    """
-    with path.open("rb") as file:
-        raw = file.read(HEADER.itemsize)
-    if len(raw) == HEADER.itemsize and raw.startswith(b"TRACK"):
-        header = np.frombuffer(raw, HEADER)[0]
-        if header["hdr_size"] != HEADER.itemsize:
-            header = np.frombuffer(raw, HEADER.newbyteorder())[0]
-        affine, shape = header["vox_to_ras"].astype(np.float64), tuple(int(n) for n in header["dimensions"])
-        if min(shape) > 0 and np.isfinite(affine).all() and abs(np.linalg.det(affine[:3, :3])) > 1e-12:
-            return affine, (shape[0], shape[1], shape[2])
-    raise TractogramError(f"{path} does not say which image it was tracked on", "Give the image: --ref NII")
 
 
 def bids_text(value: object) -> str:

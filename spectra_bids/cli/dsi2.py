@@ -65,8 +65,8 @@ def import_dsi2(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="spectra-bids import-dsi2",
         description="Make a BIDS data set of the scans of a dsi2 project: tractograms, label volumes and covariates "
-        "under BIDS names, the index of voxels, and labels of streamlines by their end regions. Files that are missing are "
-        "listed before anything is written; pickle files are never opened.",
+        "under BIDS names, the index of voxels, and labels of streamlines by their end regions. Files that are missing "
+        "are listed before anything is written; pickle files are never opened.",
         epilog=_IMPORT_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
@@ -138,7 +138,9 @@ def index(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--ids", type=Path, metavar="FILE", help="write ids to a text file, one per line, and print none"
     )
-    parser.add_argument("--save", type=Path, metavar="TRK", help="write the streamlines that pass, as .trk")
+    parser.add_argument(
+        "--save", type=Path, metavar="FILE", help="write the streamlines that pass (.trk .tck .trx .tt.gz)"
+    )
     options = parser.parse_args(joined_places(arguments))
     return _index(options)
 
@@ -171,10 +173,9 @@ def _index(options: argparse.Namespace) -> int:
 
 def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]:
     """The index, and the tractogram that it is of, if that is there."""
-    from spectra_bids.bridges.track_files import trk_grid
     from spectra_bids.errors import UsageError
     from spectra_bids.geometry.voxels import index_voxels
-    from spectra_bids.io.tractograms import read_bundle
+    from spectra_bids.io.contents import read_tractogram
     from spectra_bids.io.volumes import read_volume
     from spectra_bids.io.voxel_index import read_index
 
@@ -187,11 +188,13 @@ def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]
         beside = path.parent / Path(name).name if name else None
         return found, beside if beside is not None and beside.is_file() else None
     reference = None if options.ref is None else read_volume(options.ref)
-    bundle = read_bundle(path, reference)
-    if reference is None and not path.name.lower().endswith(".trk"):
-        raise UsageError(f"{path} needs --ref NII, the image whose voxels are meant")
-    affine, shape = trk_grid(path) if reference is None else (reference.affine, reference.data.shape)
-    return index_voxels(bundle, affine, (shape[0], shape[1], shape[2])), path
+    tractogram = read_tractogram(path, reference)
+    if reference is not None:
+        i, j, k = reference.data.shape
+        return index_voxels(tractogram.bundle, reference.affine, (i, j, k)), path
+    if tractogram.grid is None:
+        raise UsageError(f"{path} does not say which image it lies in", "Give the image: --ref NII")
+    return index_voxels(tractogram.bundle, tractogram.grid.affine, tractogram.grid.shape), path
 
 
 def _store(options: argparse.Namespace, found: VoxelIndex, tractogram: Path | None) -> None:
@@ -254,28 +257,29 @@ def require_grid(
 
 
 def _save(path: Path, tractogram: Path | None, found: VoxelIndex, ids: NDArray[np.int64]) -> None:
-    """Write the streamlines that were found."""
-    import numpy as np
+    """Write the streamlines that were found, with what belongs to them."""
+    from dataclasses import replace
 
-    from spectra_bids.bundle import Volume
-    from spectra_bids.dataset.outputs import write_bytes
+    from spectra_bids.dataset.outputs import writing
     from spectra_bids.errors import InputDataError, UsageError
-    from spectra_bids.io.tractograms import read_bundle
-    from spectra_bids.io.trk import trk_bytes
+    from spectra_bids.io.contents import VoxelGrid, read_tractogram
+    from spectra_bids.io.writing import losses, write_tractogram
 
-    if path.suffix != ".trk":
-        raise UsageError(f"--save writes .trk. Got {path}", "'spectra-bids convert' makes other formats of it")
     if tractogram is None:
         raise UsageError("--save needs the tractogram itself, or an index that stands beside it")
-    reference = Volume(np.zeros(found.shape, np.float32), found.affine)
-    bundle = read_bundle(tractogram, reference)
-    if bundle.n_streamlines != found.n_streamlines:
+    grid = VoxelGrid(found.affine, found.shape)
+    whole = read_tractogram(tractogram, grid.volume)
+    if whole.bundle.n_streamlines != found.n_streamlines:
         raise InputDataError(
-            f"{tractogram} has {bundle.n_streamlines} streamlines, its index {found.n_streamlines}",
+            f"{tractogram} has {whole.bundle.n_streamlines} streamlines, its index {found.n_streamlines}",
             "Make the index again",
         )
-    write_bytes(path, trk_bytes(bundle.take(ids), reference))
-    print(f"{len(ids)} streamlines: {path}")
+    part = whole.take(ids)
+    part = part if part.grid is not None else replace(part, grid=grid)
+    with writing(path) as file:
+        write_tractogram(file, path, part)
+    lost = "; ".join(losses(path, part))
+    print(f"{len(ids)} streamlines: {path}" + (f" (left out: {lost})" if lost else ""))
 
 
 _LABEL_EPILOG = """examples:

@@ -164,6 +164,14 @@ _LIST = (
         "10.1080/07350015.1983.10509354",
     ),
     Reference(
+        "cieslak2014",
+        "Cieslak, M.; Grafton, S. T.",
+        2014,
+        "Local termination pattern analysis: a tool for comparing white matter morphology",
+        "Brain Imaging and Behavior 8(2), 292-299",
+        "10.1007/s11682-013-9254-z",
+    ),
+    Reference(
         "winkler2014",
         "Winkler, A. M.; Ridgway, G. R.; Webster, M. A.; Smith, S. M.; Nichols, T. E.",
         2014,

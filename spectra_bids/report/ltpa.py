@@ -212,8 +212,8 @@ def _methods(page: LtpaPage) -> tuple[str, ...]:
     )
     return (
         f"Local termination pattern analysis {REFERENCES['cieslak2014'].short}, spectra_bids {__version__}. "
-        f"Streamlines pass through a voxel if a part of a segment lies in it. Each streamline has the unordered pair of regions "
-        f"that its two ends lie in. Per session, pairs are described by {what}; sessions with fewer than "
+        "Streamlines pass through a voxel if a part of a segment lies in it. Each streamline has the unordered pair of "
+        f"regions that its two ends lie in. Per session, pairs are described by {what}; sessions with fewer than "
         f"{page.min_streamlines} labelled streamlines are left out, and pairs below a mean share of "
         f"{page.min_share:.1%} over everybody are taken together as one.{composition}",
         f"Each contrast was tested by {page.n_permutations} permutations of the residuals of the model without it "

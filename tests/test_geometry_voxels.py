@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from strategies import ribbon
 
 from spectra_bids.bundle import Bundle
-from spectra_bids.geometry.voxels import index_voxels, sphere_mask
+from spectra_bids.geometry.voxels import index_mask, index_voxels, passing, sphere_mask
 
 
 def by_fine_steps(bundle: Bundle, affine: np.ndarray, shape: tuple[int, int, int], step: float) -> set[tuple[int, int]]:
@@ -97,6 +97,26 @@ def test_masks_and_spheres_are_unions_of_voxels():
     np.testing.assert_array_equal(sphere, away <= 6)
     assert index.in_sphere(centre, 6.0).tolist() == index.in_mask(sphere).tolist()
     assert sphere_mask(np.array([0.9, 0.9, 0.9]), 0.0, affine, shape).sum() == 1
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(0, 1000), st.floats(0, 25), st.floats(0.5, 9))
+def test_streamlines_near_a_mask_alone_give_what_the_whole_index_gives(seed, radius, spacing):
+    affine, shape = image()
+    bundle = ribbon(seed=seed, n=8, step=spacing)
+    centre = np.random.default_rng(seed).uniform(-25, 25, 3)
+    mask = sphere_mask(centre, radius, affine, shape)
+    whole = index_voxels(bundle, affine, shape)
+    assert passing(bundle, mask, affine).tolist() == whole.in_mask(mask).tolist()
+    part = index_mask(bundle, mask, affine)
+    assert pairs(part) == {(v, s) for v, s in pairs(whole) if mask.ravel()[v]}
+    assert (part.shape, part.n_streamlines) == (whole.shape, whole.n_streamlines)
+
+
+def test_an_empty_mask_is_passed_by_nobody():
+    affine, shape = image()
+    assert passing(ribbon(n=3), np.zeros(shape, bool), affine).size == 0
+    assert index_mask(ribbon(n=3), np.zeros(shape, bool), affine).voxels.size == 0
 
 
 def test_what_lies_outside_or_has_one_point_or_none_is_no_error():

@@ -9,6 +9,12 @@ import pytest
 from spectra_bids.errors import AtlasError, MissingInputError
 from spectra_bids.io.label_names import find_names, read_names, volume_stem
 
+GRAPHML = (
+    '<graphml xmlns="http://graphml.graphdrawing.org/xmlns"><key attr.name="dn_name" for="node" id="d0"/>'
+    '<key attr.name="dn_hemisphere" for="node" id="d1"/><key attr.name="dn_correspondence_id" for="node" id="d2"/>'
+    '<graph><node id="n9"><data key="d0">insula</data><data key="d1">left</data><data key="d2">4</data></node>'
+    '<node id="12"><data key="d0">rh.cuneus</data><data key="d1">right</data></node></graph></graphml>'
+)
 XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
 <atlas version="1.0"><header><name>A</name><type>{}</type><images>
 <imagefile>/JHU/JHU-ICBM-prob-1mm</imagefile><summaryimagefile>/JHU/JHU-ICBM-labels-1mm</summaryimagefile>
@@ -18,6 +24,7 @@ XML = """<?xml version="1.0" encoding="ISO-8859-1"?>
 </data></atlas>
 """
 CASES = {
+    "resolution83.graphml": (GRAPHML, {4: "insula L", 12: "rh.cuneus"}),
     "dseg.tsv": ("index\tname\tcolor\n1\tLeft SLF\t#ff0000\n2\tRight SLF\t#00ff00\n", {1: "Left SLF", 2: "Right SLF"}),
     "hemi.tsv": (
         "index\tname\themi\n1\tSLF\tL\n2\tSLF\tright\n3\tFornix\t\n4\tUF_L\tL\n",

@@ -1,6 +1,6 @@
 """dsi2's scans -> a BIDS data set.
 
-    BIDS_OUT/dataset_description.json  README.md  participants.tsv  participants.json
+    BIDS_OUT/dataset_description.json  README.md  participants.tsv  participants.json  sub-X/dwi/ (empty)
     BIDS_OUT/derivatives/dsi2/dataset_description.json  .bidsignore
     BIDS_OUT/derivatives/dsi2/sub-X/dwi/
         sub-X[_space-S]_desc-wholebrain_tractography.{trk,json}          what is indexed and labelled
@@ -153,6 +153,8 @@ def import_dsi2(
         _write_scan(scan, derivative, label_, dilation, with_index)
         for scan, label_ in zip(data.scans, spaces, strict=True)
     )
+    for scan in data.scans:  # everybody of participants.tsv has a folder, as BIDS wants it
+        (out / f"sub-{scan.label}" / "dwi").mkdir(parents=True, exist_ok=True)
     _write_root(data, out)  # last: a data set without participants.tsv is one that was not finished
     return data, made
 

@@ -54,7 +54,7 @@ def changed(folder: Path, **keys: object) -> Path:
     return path
 
 
-# --- what is refused ---------------------------------------------------------------------------------------------------
+# --- what is refused
 
 
 @pytest.mark.parametrize(
@@ -138,7 +138,7 @@ def test_labels_of_another_tractogram_are_refused(own, tmp_path):
         import_dsi2(own / "local_data.json", tmp_path / "out")
 
 
-# --- what comes of it --------------------------------------------------------------------------------------------------
+# --- what comes of it
 
 
 def test_every_field_has_its_place(own, tmp_path, tree):

@@ -21,7 +21,7 @@ from spectra_bids.io.volumes import read_volume
 PLACE = (-30.0, -63.5, 3.0, 5.0)
 #: Streamlines of each bundle in a control; of these so many change from the first to the second in tbi.
 COUNTS = {"IFOleft": 60, "ILFleft": 60, "ORleft": 50, "AFleft": 40, "CSTleft": 40}
-MOVED = 25
+MOVED = 35
 #: Region -> (bundle, which end along y, radius); the posterior ends of three bundles are one region.
 REGIONS = {
     "lh.parsopercularis": ("AFleft", 1, 16.0),

@@ -229,8 +229,9 @@ class GroupSettings:
     """Group level: the model, how it is fitted, the family structure, how to run.
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
-    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n. With
-    `report_level` "group" the page holds nothing of one person.
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
+    `atlas_labels` are the volumes or names given by --atlas-labels. With `report_level` "group" the page holds nothing
+    of one person.
     """
 
     run: RunSettings
@@ -247,7 +248,9 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    qc_file: Path | None = None
     report_level: Literal["person", "group"] = "person"
+    atlas_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_names(self.bundles)

@@ -129,6 +129,12 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Study:
     return Study(folder / "bids", folder / "atlas", folder / "out")
 
 
+@pytest.fixture(autouse=True)
+def _without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Group runs of this process draw no 3D pictures, which take seconds; test_group_pictures.py draws them."""
+    monkeypatch.setattr("spectra_bids.group.pictures.MOST_PICTURES", 0)
+
+
 @pytest.fixture
 def profiles(study: Study, tmp_path: Path) -> Path:
     """A copy of the study's participant level that a test may write to."""

@@ -202,6 +202,7 @@ def test_output_names_are_those_of_the_conventions() -> None:
         names.bundle_file(OUT, "01", "1", "ACPC"): f"{stem}_desc-bundle_tractometry.tsv",
         names.grid_files(OUT, "hcp1065", "AFL")[0]: "OUT/atlas/atlas-hcp1065_bundle-AFL_grid.json",
         names.grid_files(OUT, "hcp1065", "AFL")[1]: "OUT/atlas/atlas-hcp1065_bundle-AFL_grid.npz",
+        names.streamlines_file(OUT, "hcp1065", "AFL"): "OUT/atlas/atlas-hcp1065_bundle-AFL_streamlines.tck",
         names.figure_file(OUT, "01", "sub-01_ses-1", "profile1D"): (
             "OUT/sub-01/figures/sub-01_ses-1_desc-profile1D_tractometry.svg"
         ),

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from spectra_bids.figures.overviews import coverage_map, effect_overview
-from spectra_bids.figures.plots import _groups, _mean_and_interval, _runs, cell_map, effect_profile, group_profile
+from spectra_bids.figures.plots import _mean_and_interval, _runs, cell_map, effect_profile, group_profile, groups
 from spectra_bids.figures.style import diverging, label, limits, number, sequential
 from spectra_bids.figures.svg import inline
 
@@ -96,10 +96,10 @@ def test_a_missing_value_lowers_the_count_of_its_node_alone() -> None:
 
 def test_numbers_are_cut_into_terciles_and_factors_keep_their_order() -> None:
     table = profiles()
-    assert [len(rows) for _, rows in _groups(table, "age")] == [40, 40, 40]
+    assert [len(rows) for _, rows in groups(table, "age")] == [40, 40, 40]
     table["group"] = pd.Categorical(table.group, ["patient", "control"])
-    assert [name for name, _ in _groups(table, "group")] == ["patient", "control"]
-    assert [name for name, _ in _groups(table, "")] == [""]
+    assert [name for name, _ in groups(table, "group")] == ["patient", "control"]
+    assert [name for name, _ in groups(table, "")] == [""]
 
 
 def test_real_groups_are_drawn_with_their_counts(shared_data: object) -> None:

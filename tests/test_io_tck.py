@@ -11,7 +11,7 @@ import pytest
 
 from spectra_bids.bundle import Bundle
 from spectra_bids.errors import TractogramError
-from spectra_bids.io.tck import read_tck
+from spectra_bids.io.tck import read_tck, tck_bytes
 from spectra_bids.io.tractograms import read_bundle
 
 LINES = [np.random.default_rng(k).uniform(-80, 80, (n, 3)).astype("f4") for k, n in enumerate((4, 1, 12))]
@@ -82,3 +82,18 @@ def test_real_compressed_files_agree_with_nibabel(shared_data: Path) -> None:
         ours: Bundle = read_bundle(file)
         assert ours.counts.tolist() == [len(x) for x in theirs]
         np.testing.assert_array_equal(ours.points, np.concatenate(list(theirs)))
+
+
+@pytest.mark.parametrize("lines", [LINES, LINES[1:2], []], ids=["several", "one point", "none"])
+def test_what_is_written_is_read_by_nibabel_and_by_us(lines: list[np.ndarray], tmp_path: Path) -> None:
+    bundle = Bundle.from_streamlines(list(lines))
+    path = tmp_path / "x.tck"
+    path.write_bytes(tck_bytes(bundle))
+    read = nib.streamlines.load(path).streamlines
+    assert len(read) == len(lines)
+    for one, other in zip(read, lines, strict=True):
+        np.testing.assert_array_equal(one, other)
+    again = read_bundle(path)
+    np.testing.assert_array_equal(again.points, bundle.points)
+    np.testing.assert_array_equal(again.offsets, bundle.offsets)
+    assert tck_bytes(again) == path.read_bytes()

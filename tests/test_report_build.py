@@ -30,7 +30,7 @@ from spectra_bids.settings import DecisionSettings, GroupSettings, ProfileSettin
 
 HOSTILE = ["<script>alert(1)</script>", "\"><img src=http://x.example/a onerror=alert(1)>", "it's \"q\" & 'a'", "$x^2$",
            "ünïcödé 束", "y" * 200, "{{ 7*7 }}", "</style><b>", "]]>", "nul\x00bell\x07"]  # fmt: skip
-VOID = {"meta", "link", "input", "img", "br", "hr"}
+VOID = {"meta", "link", "input", "img", "br", "hr", "wbr"}
 BUNDLES = ("AF_L", "CST_R", "CC_Minor")
 
 
@@ -47,6 +47,7 @@ class Page(HTMLParser):
         self.feed(html)
         self.close()
         assert not self.open, f"left open: {self.open}"
+        self.text = {section: " ".join(text.split()) for section, text in self.text.items()}
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -55,6 +56,8 @@ class Page(HTMLParser):
             self.section = dict(attrs)["id"] or ""
         if tag not in VOID:
             self.open.append(tag)
+            if tag not in ("b", "span", "strong"):  # a block: its text is not part of the word before
+                self.text[self.section] = f"{self.text.get(self.section, '')} "
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.tags.append((tag, dict(attrs)))
@@ -66,7 +69,7 @@ class Page(HTMLParser):
 
     def handle_data(self, data: str) -> None:
         if self.open and self.open[-1] not in ("style", "script"):
-            self.text[self.section] = " ".join(f"{self.text.get(self.section, '')} {data}".split())
+            self.text[self.section] = f"{self.text.get(self.section, '')}{data}"
 
 
 def participant(name: Any = str, crash: str = "") -> ParticipantPage:
@@ -188,6 +191,8 @@ def _clusters(kind: str, bundle: str, scalar: str, contrast: str, found: bool) -
         "p_peak": 1e-6,
         "q_peak": 1e-4,
     }
+    row |= {"side": "left", "place": "posterior third", "x_peak_mm": -23.6, "y_peak_mm": -14.0, "z_peak_mm": 15.2}
+    row |= {"label_peak": "CST L", "labels": "CST L 62 %; OUTSIDE 38 %"}
     row |= {"x_mm": -24.2, "y_mm": -15.1, "z_mm": 16.0, "value_peak": -6.0, "estimate_peak": -0.06}
     return pd.DataFrame([row] if found else [], columns=names(CLUSTERS))
 
@@ -210,7 +215,7 @@ def test_the_group_page_has_its_sections_in_order() -> None:
     page = Page(group_page(group()))
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
     assert sections == [
-        "summary", "coverage", "design", "results", "blocks", "fits", "guarantee", "methods", "provenance"
+        "summary", "results", "figures", "coverage", "design", "fits", "guarantee", "methods", "provenance"
     ]  # fmt: skip
 
 
@@ -218,17 +223,31 @@ def test_the_summary_says_what_was_found_and_where() -> None:
     text = Page(group_page(group())).text["summary"]
     assert "fitted to 8 people (9 sessions)" in text
     assert "1 of 3 bundles selected (R = 1, m = 3, level 0.05); 3 of 35 nodes rejected (level 0.05)." in text
-    assert "AF_L: 3 nodes, nodes 4–6 of 0–11, 20–30 mm from the posterior end. Negative effect" in text
-    assert "t = −6, estimate −0.06, p = 1e−6, q = 0.0001. Centre: x −24, y −15, z 16 mm (MNI152)." in text
+    where = (
+        "AF_L: Negative effect; estimate −0.06 (95 % CI −0.07 to −0.05) at its peak; 20–30 mm from the posterior end"
+    )
+    assert f"{where}, in the posterior third, left hemisphere. 3 nodes, nodes 4–6 of 0–11, t = −6, p = 1e−6" in text
+    assert "q = 0.0001. Centre: x −24, y −15, z 16 mm (MNI152)." in text
+    assert "Peak: x −24, y −14, z 15 mm. At the peak: CST L. Over the cluster: CST L 62 %; OUTSIDE 38 %." in text
     assert "radial bins 0–2 of 0–2" in text
     assert "Nothing was found" not in text
+
+
+def test_without_atlas_labels_or_a_place_no_words_are_made_up() -> None:
+    page = group()
+    gone = dict.fromkeys(("side", "place", "label_peak", "labels"))
+    parsed = Page(group_page(replace(page, clusters={k: c.assign(**gone) for k, c in page.clusters.items()})))
+    assert "20–30 mm from the posterior end. 3 nodes" in parsed.text["summary"]
+    assert "Over the cluster" not in parsed.text["summary"]
+    assert "Region at the peak" not in parsed.text["figures"]
+    assert "Region at the peak" in Page(group_page(page)).text["figures"]
 
 
 def test_finding_nothing_is_said_plainly_with_what_it_means() -> None:
     text = Page(group_page(group(found=False))).text["summary"]
     assert "Nothing was found" in text
     assert "does not show that there is no effect" in text
-    assert "Smallest p of a node: 0.60; smallest block q: 1.00 (AF_L)." in text
+    assert "patient_vs_control dti_fa 1D nothing 0.60 1.00 (AF_L)" in text
 
 
 def test_the_design_section_shows_levels_reference_dropped_rows_and_collinearity() -> None:
@@ -247,7 +266,7 @@ def test_fits_coverage_and_blocks_are_counted() -> None:
     assert "patient_vs_control, dti_fa, 1D 35 1" in text["fits"]
     assert FIT_STATUSES["too_few"] in text["fits"]
     assert "1 of 2 sessions have all 3 bundles." in text["coverage"]
-    assert "patient_vs_control dti_fa 2D CST_R 36 36 0.60 1.00 no 0" in text["blocks"]
+    assert "CST_R patient_vs_control dti_fa 2D 1.00 0 of 36 0.005 (−0.005 to 0.015)" in text["results"]
 
 
 def test_only_selected_bundles_get_figures_and_the_sweep_is_exploratory() -> None:
@@ -256,7 +275,7 @@ def test_only_selected_bundles_get_figures_and_the_sweep_is_exploratory() -> Non
     assert len(stems) == len(set(stems)) == 7
     assert sum("_bundle-AFL_" in stem for stem in stems) == 4
     assert not any("CSTR" in stem for stem in stems)
-    text = Page(group_page(page)).text["results"]
+    text = Page(group_page(page)).text["figures"]
     assert "0.05 3 confirmatory 0.15 5 exploratory" in text
 
 
@@ -270,7 +289,7 @@ def test_under_fdr_there_is_no_talk_of_selected_bundles() -> None:
     )
     text = Page(group_page(page)).text
     assert "3 of 35 nodes rejected over 3 bundles, level 0.05." in text["summary"]
-    assert "Bundles with rejected cells" in text["results"]
+    assert "Bundles with rejected cells" in text["figures"]
     assert "Nothing is guaranteed of bundles" in text["guarantee"]
 
 
@@ -337,12 +356,12 @@ def test_a_page_is_self_contained_small_and_always_the_same(make: Any) -> None:
 
 
 def test_many_bundles_stay_within_the_budget_and_the_page_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    from spectra_bids.report import results
+    from spectra_bids.report import drawings
 
-    monkeypatch.setattr(results, "MOST_BUNDLES", 1)
+    monkeypatch.setattr(drawings, "MOST_BUNDLES", 1)
     page = group()
     assert sum("_bundle-" in item.name for item in group_figures(page)) == 2
-    assert "2 bundles stand out over all families; the first 1 are drawn" in Page(group_page(page)).text["results"]
+    assert "2 bundles stand out over all families; the first 1 are drawn" in Page(group_page(page)).text["figures"]
 
 
 def test_labels_that_fall_together_in_file_names_keep_files_apart() -> None:
@@ -424,17 +443,17 @@ def test_the_group_page_opens_without_a_request_and_its_table_sorts_and_filters(
     browser.get("about:blank")
     browser.get_log("performance")  # what came before is not the page's
     browser.get(path.as_uri())
-    heads = browser.find_elements(By.CSS_SELECTOR, "#table-all-blocks th button")
-    q_block = next(h for h in heads if h.text.startswith("q block"))
+    heads = browser.find_elements(By.CSS_SELECTOR, "#table-results th button")
+    q_block = next(h for h in heads if h.text.startswith("q bundle"))
     q_block.send_keys(Keys.ENTER)
-    ascending = [row[7] for row in _rows(browser, "all-blocks")]
+    ascending = [row[4] for row in _rows(browser, "results")]
     assert ascending[0] == "3e−6"
     q_block.send_keys(Keys.ENTER)
-    assert _rows(browser, "all-blocks")[0][7] == "1.00"
-    field = browser.find_element(By.CSS_SELECTOR, "[data-name=all-blocks] input")
+    assert _rows(browser, "results")[0][4] == "1.00"
+    field = browser.find_element(By.CSS_SELECTOR, "[data-name=results] input")
     field.send_keys("cst_r 2d")
-    assert [row[2:4] for row in _rows(browser, "all-blocks")] == [["2D", "CST_R"]]
-    assert "1 of 6 rows" in browser.find_element(By.CSS_SELECTOR, "[data-name=all-blocks] .tools").text
+    assert [row[0:4:3] for row in _rows(browser, "results")] == [["CST_R", "2D"]]
+    assert "1 of 6 rows" in browser.find_element(By.CSS_SELECTOR, "[data-name=results] .tools").text
     assert browser.get_log("browser") == []
     events = " ".join(entry["message"] for entry in browser.get_log("performance"))
     assert path.as_uri() in events

@@ -13,6 +13,7 @@ from test_report_build import browser, group  # noqa: F401 - a fixture
 
 from spectra_bids.columns import CALIBRATION, SENSITIVITY, names
 from spectra_bids.report.build import group_page
+from spectra_bids.report.findings import explorer
 from spectra_bids.report.pages import Bullets, Fold, GroupPage, Notice, Section, TableItem
 from spectra_bids.report.trust import harmonization, miscalibrated, trust
 from spectra_bids.report.words import families, outcome
@@ -130,9 +131,9 @@ def test_the_smallest_effects_are_said_where_nothing_was_found_and_listed_per_bu
     )
     assert said in text_of(page)
     assert said in " ".join(group_page(page).split())
-    listed = tables(page)["detectable"]
+    listed = explorer(page).item
     assert len(listed.rows) == 6
-    assert [cell.text for cell in listed.rows[0]][2] == "12"
+    assert [row[-1].text for row in listed.rows] == ["0.02"] * 6
 
 
 def test_resels_are_called_resels_and_their_bundles_are_drawn():

@@ -42,6 +42,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the BIDS-App triple; the one source of boutiques.json too."""
     parser = argparse.ArgumentParser(
         prog="spectra-bids",
+        # All options at every mistake would hide what is wrong.
+        usage="spectra-bids BIDS_DIR OUTPUT_DIR {participant,group} [options]     (--help lists them)",
         description="White-matter tractometry with spatial inference: profiles of bundles, mixed models per cell, "
         "hierarchical FDR, a report.",
         epilog=_EPILOG,
@@ -213,6 +215,8 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         allow_partial=options.allow_partial,
         calibrate=options.calibrate,
         sensitivity=options.sensitivity,
+        qc_file=options.qc_file,
+        atlas_labels=tuple(options.atlas_labels),
         report_level=options.report_level,
     )
 

@@ -128,6 +128,13 @@ def model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv"
     )
+    group.add_argument(
+        "--qc-file",
+        type=Path,
+        metavar="TSV",
+        help="decisions of quality control; columns participant_id [, session_id, bundle], decision (accept or reject) "
+        "[, reason]",
+    )
     group.add_argument("--profile", choices=("1D", "2D", "both"), default="both", help="which profiles to test (both)")
     group.add_argument("--allow-partial", action="store_true", help="go on where bundles cannot be had")
 
@@ -235,6 +242,14 @@ def decision(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument(
         "--sensitivity", action="store_true", help="fit again without each site, and by least number of subjects"
+    )
+    group.add_argument(
+        "--atlas-labels",
+        nargs="+",
+        default=[],
+        metavar="VOLUME[=TABLE]|NAME",
+        help="NIfTI labels (or 4D probabilities) in the atlas's space that name where findings lie, with the table of "
+        "names beside them or after '='; or the name of one in $SPECTRA_BIDS_DATA_DIR/labels, or 'tissues'",
     )
     group.add_argument(
         "--report-level",

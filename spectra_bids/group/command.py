@@ -14,12 +14,14 @@ def group_command(settings: GroupSettings, name: str) -> str:
     words += _selected(settings)
     words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
     words += ["--design", str(settings.design)] if settings.design else []
+    words += ["--qc-file", str(settings.qc_file)] if settings.qc_file else []
     words += ["--contrast", *settings.contrasts] if settings.contrasts else []
     words += ["--scalars", *settings.scalars, "--profile", settings.profile]
     words += [*_fitting(settings.fitting), *_decision(settings.decision)]
     words += ["--allow-partial"] if settings.allow_partial else []
     words += _calibration(settings) if settings.calibrate else []
     words += ["--sensitivity"] if settings.sensitivity else []
+    words += ["--atlas-labels", *settings.atlas_labels] if settings.atlas_labels else []
     words += ["--report-level", settings.report_level] if settings.report_level != "person" else []
     return shlex.join(words)
 

@@ -91,6 +91,8 @@ def stored_lines(out: Path, grids: Mapping[str, Grid]) -> dict[str, DisplayLines
 def draw_pictures(page: GroupPage) -> dict[Key, Picture]:
     """Each picture by (kind, scalar, contrast, bundle); bundle "" is the whole brain."""
     wanted = _chosen(page)
+    if not wanted:
+        return {}
     try:
         drawn = _rendered(page, wanted)
     except Exception as error:  # whatever a renderer can do wrong: results matter, pictures help

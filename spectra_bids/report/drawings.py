@@ -6,16 +6,17 @@ from spectra_bids.columns import BLOCKS, CLUSTERS
 from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, detectable_overview, effect_overview
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
 from spectra_bids.report import words
+from spectra_bids.report.lines import picture
 from spectra_bids.report.measured import FEWEST, varies_within, without_small_groups
-from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Prose, TableItem
+from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Picture, Prose, TableItem
 from spectra_bids.report.subject import alphanumeric
 from spectra_bids.report.tables import table
-from spectra_bids.report.words import Family, counted, families
+from spectra_bids.report.words import Family, families
 
 #: Bundles drawn over all families.
 MOST_BUNDLES = 150
 #: Bytes of figures that stand in a page; all of them are files.
-FIGURE_BYTES = 2_000_000
+FIGURE_BYTES = 1_000_000
 
 BLOCK_HEADINGS = {
     "contrast": "Contrast",
@@ -35,6 +36,10 @@ _CLUSTER_HEADINGS = {
     "bundle": "Bundle",
     "n_cells": "Cells",
     "direction": "Effect",
+    "place": "Part of the tract",
+    "side": "Side",
+    "label_peak": "Region at the peak",
+    "labels": "Regions",
     "s_low": "s from",
     "s_high": "s to",
     "r_low": "r from",
@@ -47,6 +52,12 @@ _CLUSTER_HEADINGS = {
     "p_peak": "p",
     "q_peak": "q",
     "weight": "Weight",
+    "length_mm": "Length, mm",
+    "width_mm": "Width, mm",
+    "share_bundle": "Of the bundle",
+    "x_peak_mm": "Peak x, mm",
+    "y_peak_mm": "Peak y, mm",
+    "z_peak_mm": "Peak z, mm",
 }
 DESCRIPTIONS = {c.name: c.description for c in (*CLUSTERS, *BLOCKS)} | {
     "kind": "1D: along the tract; 2D: and across it"
@@ -62,7 +73,9 @@ def figures(page: GroupPage) -> tuple[FigureItem, ...]:
         if shares or len(page.coverage) > MOST_COLUMNS:
             text = "One bar per bundle: the share of the sessions with each status."
         out.append(
-            FigureItem(f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares))
+            FigureItem(
+                f"model-{alphanumeric(page.name)}_desc-coverage", "Coverage", text, coverage_map(page.coverage, shares)
+            )
         )
     left = MOST_BUNDLES
     for family in families(page):
@@ -135,11 +148,13 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
                 return out
             if varies_within(mine, by):
                 caption += (
-                    f" {by} differs between the sessions of a person: these curves also compare different people, "
-                    "the estimate is the model's."
+                    f" {by} differs between the sessions of a person, so these curves mix changes within people with "
+                    "differences between them."
                 )
             caption += " Marked nodes have a rejected cell." if family.kind == "2D" else " Rejected nodes are marked."
-            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle, FEWEST if page.level == "group" else 1)
+            sheet = group_profile(
+                mine, family.scalar, by, units, ends, hit, bundle, FEWEST if page.level == "group" else 1
+            )
             out.append(FigureItem(f"{stem}profile{family.kind}", bundle, caption, sheet, family.name))
     return out
 
@@ -158,15 +173,16 @@ def folds(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]) -
             f"group/model-{page.name}/figures."
         )
         blocks.append(Notice("note", "Not every figure is in this page", text))
-    for family in every:
+    for f, family in enumerate(every):
         mine = [item for item in drawn if item.group == family.name and item.name in kept]
         over = tuple(item for item in mine if "_desc-overview" in item.name or "_desc-mde" in item.name)
         rest = tuple(item for item in mine if item not in over)
         inside: list[Block] = [Prose((words.outcome(family),))]
         if family.found:
             inside += [_block_table(family, page), *_cluster_tables(family)]
-            if rest:
-                inside.append(Gallery(rest))
+            seen = _pictures(page, f, family)
+            if rest or seen:
+                inside.append(Gallery((*rest, *seen)))
         elif said := words.nothing_found(family):
             inside.append(Prose((said,)))
         inside += [*over, *_sweep(family)]
@@ -176,6 +192,13 @@ def folds(page: GroupPage, every: list[Family], drawn: tuple[FigureItem, ...]) -
         )
         blocks.append(Fold(family.name, tuple(inside), remark=remark))
     return tuple(blocks)
+
+
+def _pictures(page: GroupPage, f: int, family: Family) -> tuple[Picture, ...]:
+    """Bundles in 3D, those that were rendered."""
+    caption = "The statistic on the bundle's streamlines, in the colours of the map."
+    found = ((b, picture(page, family.kind, family.scalar, family.contrast, b)) for b in family.shown)
+    return tuple(Picture(uri, f, b, f"{b}. {caption}") for b, uri in found if uri)
 
 
 def within_budget(drawn: tuple[FigureItem, ...], found: set[str], budget: int = FIGURE_BYTES) -> set[str]:
@@ -200,6 +223,7 @@ def _block_table(family: Family, page: GroupPage) -> TableItem:
 
 
 def block_heading(key: str, page: GroupPage) -> str:
+    """Heading of a column of BLOCKS."""
     return page.noun.capitalize() if key == "block" else BLOCK_HEADINGS[key]
 
 
@@ -214,10 +238,17 @@ def _cluster_tables(family: Family) -> tuple[TableItem, ...]:
     heads = [(key, text, DESCRIPTIONS[key]) for key, text in _CLUSTER_HEADINGS.items()]
     if family.kind == "1D":
         heads = [(key, "Nodes" if key == "n_cells" else text, said) for key, text, said in heads]
-        heads = [head for head in heads if head[0] not in ("r_low", "r_high")]
+        heads = [head for head in heads if head[0] not in ("r_low", "r_high", "width_mm")]
     frame = family.clusters.sort_values("cluster", kind="stable").copy()
-    if frame[["x_mm", "y_mm", "z_mm"]].isna().all(axis=None):  # imported profiles
-        heads = [head for head in heads if head[0] not in ("x_mm", "y_mm", "z_mm")]
+    unknown = (
+        "label_peak",
+        "labels",
+        "place",
+        "side",
+        *(f"{a}{p}_mm" for p in ("", "_peak") for a in "xyz"),
+        "length_mm",
+    )
+    frame = frame.drop(columns=[key for key in unknown if key in frame and frame[key].isna().all()])  # as if imported
     frame["direction"] = frame["direction"].map({"+": "positive", "-": "negative"}).fillna("n/a")
     caption = "Clusters: rejected cells that touch each other, the heaviest first. Centres are weighted by −log10 p."
     return (table(f"clusters-{alphanumeric(family.name)}", frame, heads, caption, tools=len(frame) > 8),)
@@ -239,5 +270,3 @@ def _sweep(family: Family) -> tuple[Block, ...]:
             f"sweep-{alphanumeric(family.name)}", frame, heads, f"Other levels within {family.noun}s are exploratory."
         ),
     )
-
-

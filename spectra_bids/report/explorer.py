@@ -1,4 +1,4 @@
-"""Payload of the explorer: an index (JSON) and packed blocks, one per family and bundle, decoded when they are looked at.
+"""Payload of the explorer: an index (JSON) and packed blocks, one per family and bundle, decoded when looked at.
 
     x-index           what there is: bundles, scalars, contrasts, families, columns of the design, colours
     x-geo-K-B         cells of bundle B in profile K: s, r; s, r, x, y, z in tenths of a mm
@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,8 +31,6 @@ from spectra_bids.report.words import Family, families
 if TYPE_CHECKING:
     import pandas as pd
 
-#: What a page may weigh, a little below the ten million bytes that we promise.
-PAGE_BYTES = 9_800_000
 STATUSES = tuple(FIT_STATUSES)
 _FIELDS = ("value", "estimate", "ci_low", "ci_high", "df", "p", "q", "effect_size", "mde")
 _EFFECTS = {
@@ -43,80 +40,7 @@ _EFFECTS = {
     "none": "",
 }
 Stored = Literal["values", "summary", "none"]
-
-
-@dataclass(frozen=True)
-class Payload:
-    """Data elements of the page as (id, type, text), and what the page says of what it holds."""
-
-    elements: tuple[tuple[str, str, str], ...]
-    said: str
-
-    @property
-    def size(self) -> int:
-        """Bytes that the elements take."""
-        return sum(len(text) + len(name) + 60 for name, _, text in self.elements)
-
-
-def payload(page: GroupPage, budget: int = PAGE_BYTES) -> Payload:
-    """Everything that the explorer shows, in at most `budget` bytes where that is possible.
-
-    Fits come first and are always whole. Then, while there is room: what was measured in bundles with findings, then
-    all 1D profiles, then the others. Instead of the values of every session, groups' summaries are kept for the rest.
-    """
-    source = Source(page)
-    fits = tuple(source.fits())
-    index_size = len(source.index({})) + 200
-    left = budget - index_size - Payload(fits, "").size
-    measured, stored = _measured(source, left)
-    index = ("x-index", "application/json", source.index(stored))
-    return Payload((index, *fits, *measured), _said(source, stored))
-
-
-def _measured(source: Source, left: int) -> tuple[tuple[tuple[str, str, str], ...], dict[str, Stored]]:
-    """Blocks of what was measured, and what each scalar, bundle and kind got."""
-    out: dict[str, tuple[tuple[str, str, str], ...]] = {}
-    stored: dict[str, Stored] = {}
-    for scalar, bundle, kind in source.order:
-        key = f"{scalar}-{bundle}-{kind}"
-        means = source.means(scalar, bundle, kind)
-        cost = sum(len(text) + 70 for _, _, text in means)
-        if cost > left:
-            means, cost = (), 0
-        left -= cost
-        choices: tuple[Stored, ...] = ("summary",) if source.page.level == "group" else ("values", "summary")
-        for choice in choices:
-            # A number takes about two characters: what cannot fit is not packed to see.
-            if choice == "values" and source.count(scalar, bundle, kind) * 1.2 > left - source.reserve:
-                continue
-            blocks = source.values(scalar, bundle, kind) if choice == "values" else source.summary(scalar, bundle, kind)
-            cost = sum(len(text) + 70 for _, _, text in blocks)
-            if blocks and cost <= left - (source.reserve if choice == "values" else 0):
-                out[key], stored[key] = (*means, *blocks), choice
-                left -= cost
-                break
-        else:
-            out[key], stored[key] = means, "none"
-    return tuple(block for key in sorted(out) for block in out[key]), stored
-
-
-def _said(source: Source, stored: dict[str, Stored]) -> str:
-    """What of the measured values is in the page, in words."""
-    if not stored:
-        return ""
-    kept = [key for key, state in stored.items() if state == "values"]
-    short = [key for key, state in stored.items() if state == "summary"]
-    if source.page.level == "group":
-        return f"This page holds nothing of one person: means and SDs of groups of at least {FEWEST} people only."
-    if len(kept) == len(stored):
-        return ""
-    rest = "means, SDs and quartiles of the groups" if short else "nothing"
-    if short and len(kept) + len(short) < len(stored):
-        rest += ", or nothing,"
-    return (
-        f"So that the page stays small, it holds every session's values of {len(kept)} of {len(stored)} profiles "
-        f"(a scalar in a bundle, 1D or 2D; those with findings first), and {rest} of the others."
-    )
+Element = tuple[str, str, str]
 
 
 class Source:
@@ -162,26 +86,16 @@ class Source:
         return out
 
     @cached_property
-    def reserve(self) -> int:
-        """Bytes kept back for the summaries of all that may not get its values."""
-        groups = sum(len(s.names) for s in self.splits.values())
-        return int(min(1_500_000, 6 * 1.2 * groups * len(self.scalars) * sum(map(len, self.cells.values()))))
-
-    @cached_property
-    def order(self) -> list[tuple[str, str, str]]:
-        """Numbers of scalar and bundle, and kind: findings first, then 1D."""
-        if not self.page.measured:
-            return []
+    def order(self) -> tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]]:
+        """Numbers of scalar and bundle, and kind: those with findings, and the rest; 1D first."""
         found = {(f.scalar, b) for f in self.families for b in f.shown}
-        every = [
-            (kind == "2D", str(v), str(b), kind, (scalar, bundle) not in found)
-            for v, scalar in enumerate(self.scalars)
-            for b, bundle in enumerate(self.bundles)
-            for kind in self.kinds
-            if kind in self.page.measured and (kind, bundle) in self.cells
-        ]
-        every.sort(key=lambda item: (item[4], item[0]))
-        return [(v, b, kind) for _, v, b, kind, _ in every]
+        parts: tuple[list[tuple[str, str, str]], list[tuple[str, str, str]]] = ([], [])
+        for kind in self.kinds:
+            for v, scalar in enumerate(self.scalars):
+                for b, bundle in enumerate(self.bundles):
+                    if kind in self.page.measured and (kind, bundle) in self.cells:
+                        parts[(scalar, bundle) not in found].append((str(v), str(b), kind))
+        return parts
 
     def fits(self) -> Iterator[tuple[str, str, str]]:
         """Blocks of the cells and of the fits."""
@@ -207,7 +121,9 @@ class Source:
         known = found[np.isfinite(found)]
         # Where values differ little beside their size, a fourth digit tells them apart.
         narrow = known.size and np.ptp(known) < 0.1 * np.abs(known).max()
-        return ((f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),)
+        return (
+            (f"x-val-{scalar}-{bundle}-{kind}", "text/plain", Packer().decimal(found.T, 4 if narrow else 3).text()),
+        )
 
     def summary(self, scalar: str, bundle: str, kind: str) -> tuple[tuple[str, str, str], ...]:
         """People, mean and SD of every group; quartiles too where persons may be shown."""
@@ -232,9 +148,13 @@ class Source:
             for (column, level), of in table.groupby(["column", "level"], sort=False):
                 entry = out.setdefault(str(column), {"levels": [], "at": []})
                 if str(level) not in entry["levels"]:
-                    at = float(np.nan if "at" not in of else np.nanmedian(of["at"].to_numpy(float)) if of["at"].notna().any() else np.nan)
-                    if self.page.level == "group" and np.isfinite(at):
-                        at = float(f"{at:.2g}")  # the median of a third of few people is a person's own value
+                    at = float(
+                        np.nan
+                        if "at" not in of
+                        else np.nanmedian(of["at"].to_numpy(float))
+                        if of["at"].notna().any()
+                        else np.nan
+                    )
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}
@@ -360,7 +280,7 @@ def _fit(rows: pd.DataFrame, cells: pd.DataFrame) -> str:
     status[at] = [STATUSES.index(v) if v in STATUSES else 255 for v in rows["fit_status"].astype(str)]
     hit = np.zeros(len(cells))
     hit[at] = is_true(rows["rejected"])
-    return packer.whole(n).bytes(status).bytes(hit).text()
+    return packer.whole(n).small(status).small(hit).text()
 
 
 def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]:
@@ -376,6 +296,7 @@ def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]
         "letter": letter(family.stats),
         "effect": _EFFECTS.get(next(iter(sorted(kinds)), "none"), ""),
         "slope": "partial_r" in kinds,
+        "df_num": float(family.stats["df_num"].median()) if "df_num" in family.stats and family.tested else 1.0,
         "fwe": str(family.main["mode"]).startswith("perm"),
         "rejected": int(is_true(family.stats["rejected"]).sum()),
     }
@@ -384,4 +305,4 @@ def _family(family: Family, scalars: list[str], contrast: Any) -> dict[str, Any]
 def _table(colours: Any) -> str:
     """256 colours as hexadecimal digits, six each."""
     steps = np.rint(np.asarray(colours(np.arange(256)))[:, :3] * 255).astype(np.uint8)
-    return steps.tobytes().hex()
+    return bytes(steps.tobytes()).hex()

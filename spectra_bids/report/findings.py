@@ -17,6 +17,8 @@ from spectra_bids.report.words import Family
 if TYPE_CHECKING:
     import pandas as pd
 
+Entry = tuple[str, tuple[Cell, ...]]
+
 _EFFECTS = {"cohen_d": "d", "partial_r": "r", "partial_eta2": "η²"}
 
 
@@ -26,13 +28,17 @@ def explorer(page: GroupPage) -> Explorer:
     Rows with a selected bundle or rejected cells come first, by q; then all others in the order of the families.
     """
     source = Source(page)
-    found, rest = [], []
+    found: list[tuple[float, int, Entry]] = []
+    rest: list[tuple[float, int, Entry]] = []
     for f, (family, rows) in enumerate(zip(source.families, source.rows, strict=True)):
         q_of, chosen = _decisions(family)
         for bundle, of in rows.items():
             hits = int(is_true(of["rejected"]).sum())
             is_found = bool(hits) or bundle in chosen
-            entry = (f"{f}/{source.bundles.index(bundle)}", _row(page, family, bundle, of, q_of.get(bundle), is_found, hits))
+            entry = (
+                f"{f}/{source.bundles.index(bundle)}",
+                _row(page, family, bundle, of, q_of.get(bundle), is_found, hits),
+            )
             q = q_of.get(bundle, np.nan)
             (found if is_found else rest).append((q if np.isfinite(q) else 2.0, -hits, entry))
     found.sort(key=lambda item: item[:2])
@@ -44,12 +50,15 @@ def explorer(page: GroupPage) -> Explorer:
         ("Contrast", ""),
         ("Scalar", ""),
         ("Profile", "1D: along the tract; 2D: and across it"),
-        (f"q {noun}" if page.settings.decision.mode != "perm" else "FWE p", f"what is compared with the level over {noun}s")
+        (
+            f"q {noun}" if page.settings.decision.mode != "perm" else "FWE p",
+            f"what is compared with the level over {noun}s",
+        )
         if hierarchical
         else ("Smallest q", "smallest q of a cell"),
         ("Rejected", "rejected cells (2D) or nodes (1D), of those tested"),
         ("Effect (95 % CI)", "estimate at the smallest p, in the scalar's units; F or χ² where there is no estimate"),
-        ("Standardised", "d: Cohen's d; r: partial correlation; η²: partial eta squared; at the smallest p"),
+        ("Effect size", "d: Cohen's d; r: partial correlation; η²: partial eta squared; at the smallest p"),
         ("Where", "extent of what is rejected; else the place of the smallest p"),
         ("Detectable", "smallest effect found with 80 % power, median over the bundle's cells, in the scalar's units"),
     ]
@@ -98,12 +107,23 @@ def _row(
         Cell(f"{hits} of {len(tested)}", str(hits), "" if hits else "quiet"),
     )
     if not len(tested):
-        return (*start, Cell("not tested", "", "quiet"), Cell("n/a", "", "quiet"), Cell("–", "", "quiet"), _detectable(of, quiet))
+        return (
+            *start,
+            Cell("not tested", "", "quiet"),
+            Cell("n/a", "", "quiet"),
+            Cell("–", "", "quiet"),
+            _detectable(of, quiet),
+        )
     among = tested[is_true(tested["rejected"])] if hits else tested
     order = among.assign(_size=-among["value"].abs()).sort_values(["p", "_size"], kind="stable")
     peak = order.iloc[0]
     where = place(among if hits else order.iloc[:1], page.ends.get(bundle), page.sides.get(bundle))
-    return (*start, *_effect(peak, letter(of), family.units, quiet), Cell(where, f"{peak['s_mm']:.1f}", quiet), _detectable(of, quiet))
+    return (
+        *start,
+        *_effect(peak, letter(of), family.units, quiet),
+        Cell(where, f"{peak['s_mm']:.1f}", quiet),
+        _detectable(of, quiet),
+    )
 
 
 def _effect(peak: pd.Series[Any], symbol: str, units: str, tone: str) -> tuple[Cell, Cell]:
@@ -115,7 +135,7 @@ def _effect(peak: pd.Series[Any], symbol: str, units: str, tone: str) -> tuple[C
         value = float(peak["value"])
         return Cell(f"{symbol} = {number(value)}", f"{value:.6g}", tone), standard
     estimate, low, high = (float(peak[k]) for k in ("estimate", "ci_low", "ci_high"))
-    interval = f" ({number(low)} to {number(high)})" if np.isfinite(low) else ""
+    interval = f" ({number(low)}\u00a0to\u00a0{number(high)})" if np.isfinite(low) else ""
     unit = f" {units}" if units else ""
     return Cell(f"{number(estimate)}{interval}{unit}", f"{estimate:.6g}", tone), standard
 

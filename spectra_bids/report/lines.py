@@ -34,14 +34,13 @@ _BRAIN_SPACES = ("MNI", "TAL", "FSAVERAGE")
 
 def scene_elements(page: GroupPage) -> tuple[tuple[str, str, str], ...]:
     """(id, type, text) of the page's data elements; no text holds a `<`. Nothing where there are no streamlines."""
-    library = viewer_library()
-    if not page.lines or not library:
+    if not page.lines or not viewer_library():
         return ()
     brain = packed_brain() if in_brain_space(page.space) else {}
     return (
         ("spectra-scene-lines", "application/json", _json(packed_lines(page.lines))),
         ("spectra-scene-brain", "application/json", _json(brain)),
-        ("spectra-scene-library", "text/plain", _deflated(library.encode())),
+        ("spectra-scene-library", "text/plain", _packed_library()),
     )
 
 
@@ -80,6 +79,11 @@ def viewer_library() -> str:
     path = Path(spec.origin or "").parent / "_assets" / "js" / "niivue.umd.js" if spec is not None else Path()
     # A script element's text knows no carriage returns: the hash is of what the browser will see.
     return path.read_text("utf-8").replace("\r\n", "\n") if path.is_file() else ""
+
+
+@cache
+def _packed_library() -> str:
+    return _deflated(viewer_library().encode())
 
 
 def packed_lines(lines: Mapping[str, DisplayLines]) -> dict[str, Any]:

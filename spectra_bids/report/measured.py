@@ -101,7 +101,9 @@ def summaries(
 
     Sessions of one participant in a group are averaged first, so that people are counted.
     """
-    out = {name: np.full((len(split_by.names), values.shape[1]), np.nan) for name in ("n", "mean", "sd", "q1", "q2", "q3")}
+    out = {
+        name: np.full((len(split_by.names), values.shape[1]), np.nan) for name in ("n", "mean", "sd", "q1", "q2", "q3")
+    }
     for k in range(len(split_by.names)):
         people = _people(values[split_by.codes == k], participants[split_by.codes == k])
         known = np.isfinite(people)
@@ -127,7 +129,8 @@ def _people(values: NDArray[np.float64], participants: NDArray[np.object_]) -> N
     known = np.isfinite(values)
     np.add.at(total, index, np.where(known, values, 0.0))
     np.add.at(count, index, known)
-    return np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    means: NDArray[np.float64] = np.divide(total, count, out=np.full(total.shape, np.nan), where=count > 0)
+    return means
 
 
 def _quantile(ordered: NDArray[np.float64], n: NDArray[np.int_], q: float) -> NDArray[np.float64]:
@@ -139,5 +142,4 @@ def _quantile(ordered: NDArray[np.float64], n: NDArray[np.int_], q: float) -> ND
     high = np.minimum(low + 1, np.maximum(n - 1, 0))
     columns = np.arange(ordered.shape[1])
     a, b = ordered[low, columns], ordered[high, columns]
-    quantile: NDArray[np.float64] = a + (at - low) * (b - a)
-    return quantile
+    return np.asarray(a + (at - low) * (b - a), np.float64)

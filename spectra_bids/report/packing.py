@@ -43,7 +43,7 @@ class Packer:
         packed = np.where(known, np.clip(np.rint(np.where(known, plain, 0.0)), -32767, 32767), MISSING)
         return self._add(b"i", len(packed), _planes(packed.astype("<i2")))
 
-    def bytes(self, values: ArrayLike) -> Packer:
+    def small(self, values: ArrayLike) -> Packer:
         """Numbers from 0 to 255."""
         packed = np.asarray(values).ravel().astype(np.uint8)
         return self._add(b"b", len(packed), packed.tobytes())
@@ -77,7 +77,7 @@ def decimals(values: ArrayLike, digits: int = DIGITS) -> tuple[NDArray[np.int16]
 
 
 def _shifted(size: NDArray[np.float64], exponent: NDArray[np.int_]) -> NDArray[np.float64]:
-    """size / 10^exponent, exactly where a product with a whole power of ten is."""
+    """Size / 10^exponent, exactly where a product with a whole power of ten is."""
     up = size * 10.0 ** np.maximum(-exponent, 0)
     return up / 10.0 ** np.maximum(exponent, 0)
 

@@ -116,10 +116,21 @@ class FigureItem:
 
 
 @dataclass(frozen=True)
+class Picture:
+    """A picture of a bundle in 3D as a data URI; `family` is the number of the family in the payload."""
+
+    uri: str
+    family: int
+    bundle: str
+    caption: str
+    kind: ClassVar[str] = "picture"
+
+
+@dataclass(frozen=True)
 class Gallery:
     """Figures side by side where there is room."""
 
-    figures: tuple[FigureItem, ...]
+    figures: tuple[FigureItem | Picture, ...]
     kind: ClassVar[str] = "gallery"
 
 
@@ -139,18 +150,17 @@ class Explorer:
     """The table of results and, where there is script, the linked views of the chosen row.
 
     `keys` are the rows' "family/bundle" numbers in the payload, `found` those with a finding; `choices` are (column,
-    label, values) of the choosers; `picture` is the data URI of a picture that stands where 3D cannot.
+    label, values) of the choosers.
     """
 
     item: TableItem
     keys: tuple[str, ...]
     found: frozenset[str]
     choices: tuple[tuple[int, str, tuple[str, ...]], ...]
-    picture: str = ""
     kind: ClassVar[str] = "explorer"
 
 
-Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Gallery | Fold | Explorer
+Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Picture | Gallery | Fold | Explorer
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The group page: summary in plain words, results and their explorer, figures, coverage, design, fits, trust, methods."""
+"""The group page: summary in plain words, results with explorer, figures, coverage, design, fits, methods."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from spectra_bids.report.pages import (
     Section,
     TableItem,
 )
-from spectra_bids.report.subject import alphanumeric, provenance, status_words
+from spectra_bids.report.subject import provenance, status_words
 from spectra_bids.report.tables import cell, p_text, table
 from spectra_bids.report.trust import harmonization, miscalibrated, trust
 from spectra_bids.report.words import Family, counted, families
@@ -126,7 +126,9 @@ def _tested(every: list[Family]) -> TableItem:
         ("Could have been found", "smallest effect found with 80 % power, in the median cell; n/a for F tests"),
     )
     caption = "Everything that was tested, and the effects that could have been found."
-    return TableItem("tested", heads, (False, False, False, False, True, False, False), tuple(rows), caption, len(rows) > 12)
+    return TableItem(
+        "tested", heads, (False, False, False, False, True, False, False), tuple(rows), caption, len(rows) > 12
+    )
 
 
 def _coverage(page: GroupPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ...]:
@@ -197,8 +199,8 @@ def _content(column: DesignColumn) -> str:
         return f"mean {mean}, SD {sd}" + ("" if low == "n/a" else f", {low} to {high}")
     if column.role == "random factor" and len(column.levels) > MOST_LEVELS:
         sizes = sorted(n for _, n in column.levels)
-        low, middle, high = sizes[0], sizes[len(sizes) // 2], sizes[-1]
-        return f"{counted(len(sizes), 'level')} of {low} to {high} rows (median {middle})"
+        few, usual, most = sizes[0], sizes[len(sizes) // 2], sizes[-1]
+        return f"{counted(len(sizes), 'level')} of {few} to {most} rows (median {usual})"
     shown = ", ".join(f"{level} ({n})" for level, n in column.levels[:MOST_LEVELS])
     more = f", … {len(column.levels)} levels" if len(column.levels) > MOST_LEVELS else ""
     return f"{counted(len(column.levels), 'level')}: {shown}{more}" if column.role != "factor" else shown + more

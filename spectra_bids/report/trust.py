@@ -225,42 +225,16 @@ def _selftest(page: GroupPage) -> tuple[Block, ...]:
 
 
 def _detectable(every: Sequence[Family]) -> tuple[Block, ...]:
-    """The smallest effects per bundle of every family of t tests."""
-    rows = []
-    for family in every:
-        for bundle, cells in family.stats.groupby("bundle", sort=False):
-            mde = cells["mde"].dropna() if "mde" in cells else cells["p"].iloc[:0]
-            if len(mde):
-                rows.append(
-                    {
-                        "family": family.name,
-                        "bundle": bundle,
-                        "cells": len(mde),
-                        "median": float(mde.median()),
-                        "low": float(mde.min()),
-                        "high": float(mde.max()),
-                        "median_std": float(cells["mde_std"].median()),
-                    }
-                )
-    if not rows:
+    """The smallest effects of every family of t tests; the table of results has them by bundle."""
+    items = tuple((family.name, smallest_effect(family)) for family in every if smallest_effect(family))
+    if not items:
         return ()
-    heads = [
-        ("family", "Family", ""),
-        ("bundle", "Bundle", ""),
-        ("cells", "Cells", "cells with a t test"),
-        ("median", "Median", "median over cells, in the scalar's units"),
-        ("low", "Smallest", ""),
-        ("high", "Largest", ""),
-        ("median_std", "Median, SD", "median over cells, in standard deviations of the cell's values"),
-    ]
     text = (
         "The smallest effect that would have been found in a cell with 80 % power, at the threshold that the procedure "
-        "came to. An effect well above it is unlikely to have been missed; one below it may be there unseen."
+        "came to. An effect well above it is unlikely to have been missed; one below it may be there unseen. The table "
+        "of results has it for every bundle."
     )
-    items = tuple((family.name, smallest_effect(family)) for family in every if smallest_effect(family))
-    caption = "Smallest effects per bundle."
-    item = table("detectable", pd.DataFrame(rows), heads, caption, tools=len(rows) > 8)
-    return (Bullets(items, "What could have been found", text), Fold("Per bundle", (item,)))
+    return (Bullets(items, "What could have been found", text),)
 
 
 def harmonization(page: GroupPage) -> tuple[Block, ...]:

@@ -139,7 +139,7 @@ def short_outcome(family: Family) -> str:
 
 def detectable(family: Family) -> str:
     """Median of the minimum detectable effect, for a table; empty for F tests and permutation."""
-    mde, std = ((family.stats[name].dropna() if name in family.stats else []) for name in ("mde", "mde_std"))
+    mde, std = (family.stats.reindex(columns=[name])[name].dropna() for name in ("mde", "mde_std"))
     if not len(mde):
         return ""
     units = f" {family.units}" if family.units else ""
@@ -215,10 +215,13 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
         size += " at its peak"
     is_signed = bool(sign) and symbol == "t"
     said = "; ".join(part for part in (sign if is_signed else "", size) if part) or "A difference"
-    text = f"{said[:1].upper() + said[1:]}; {place(cells, page.ends.get(bundle), page.sides.get(bundle))}. "
+    located = place(cells, page.ends.get(bundle), page.sides.get(bundle))
+    located = ", ".join(part for part in (located, _part(cluster)) if part)
+    text = f"{said[:1].upper() + said[1:]}; {located}. "
     things = "node" if family.kind == "1D" else "cell"
     parts = [counted(_count(cluster, "n_cells"), things)]
-    parts.append(_span("node", int(cluster["s_low"]), int(cluster["s_high"]), int(rows["s"].max())))
+    if np.isfinite(cells["s_mm"].min()):  # else the place has said it
+        parts.append(_span("node", int(cluster["s_low"]), int(cluster["s_high"]), int(rows["s"].max())))
     if np.isfinite(cluster.get("r_low", np.nan)):
         parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
     parts.append(f"{symbol} = {number(float(cluster['value_peak']))}")
@@ -227,7 +230,24 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     if not any(np.isfinite(cluster[f"{axis}_mm"]) for axis in "xyz"):
         return text  # profiles that were imported: nobody knows where
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
-    return f"{text} Centre: {centre} mm ({page.space})."
+    text += f" Centre: {centre} mm ({page.space})."
+    if any(np.isfinite(cluster.get(f"{axis}_peak_mm", np.nan)) for axis in "xyz"):
+        top = ", ".join(f"{axis} {_mm(cluster[f'{axis}_peak_mm'])}" for axis in "xyz")
+        text += f" Peak: {top} mm."
+    if isinstance(cluster.get("labels"), str):
+        text += f" At the peak: {cluster['label_peak']}. Over the cluster: {cluster['labels']}."
+    return text
+
+
+#: Words of the column `side`.
+SIDES = {"left": "left hemisphere", "right": "right hemisphere", "midline": "midline", "both": "both hemispheres"}
+
+
+def _part(cluster: pd.Series[Any]) -> str:
+    """Part of the tract and hemisphere of a cluster: "in the posterior third, left hemisphere"."""
+    part, side = cluster.get("place"), SIDES.get(str(cluster.get("side")), "")
+    along = f"{'over' if part == 'whole length' else 'in'} the {part}" if isinstance(part, str) else ""
+    return ", ".join(word for word in (along, side) if word)
 
 
 def _inside(cluster: pd.Series[Any], rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.Series[Any] | None]:

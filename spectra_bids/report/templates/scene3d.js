@@ -11,11 +11,12 @@
   "use strict";
 
   const GREY = [173, 178, 184];
-  const BRIGHT = { light: [214, 0, 108], dark: [255, 214, 10] }; // what is lit; in none of the scales
+  const BRIGHT = { light: [194, 24, 91], dark: [255, 72, 136] }; // what is lit; as in the other views
   const VIEWS = {
     left: [90, 0], right: [270, 0], front: [180, 0], back: [0, 0], top: [0, 90], bottom: [180, -90],
   };
   const RADIUS = 0.42, LIT_RADIUS = 0.95; // of a streamline, and of its lit stretch, mm
+  const FILLED = 0.92, ABOVE = 30; // how much of the view the brain fills, and the height of the buttons, CSS pixels
   const STYLE = `
     .s3d { position: relative; width: 100%; height: 100%; min-height: 300px; overflow: hidden; border-radius: inherit; }
     .s3d canvas.s3d-gl { position: absolute; inset: 0; width: 100%; height: 100%; display: block; outline: none;
@@ -62,6 +63,8 @@ out vec4 color;
 void main() {
   color = vec4(vClr.rgb * (0.62 + 0.38 * abs(normalize(vN).z)), opacity);
 }`;
+  /* What is lit is seen through whatever lies before it. */
+  const FRONT = LIT.replace(/\}$/, "  gl_FragDepth = 0.2 * gl_FragCoord.z;\n}");
 
   const text = (id) => { const node = document.getElementById(id); return node ? node.textContent : ""; };
 
@@ -237,7 +240,10 @@ void main() {
       await nv.attachToCanvas(this.canvas, true);
       this.root.style.backgroundColor = "transparent";
       nv.setSliceType(nv.sliceTypeRender);
-      this.shaders = { glass: nv.setCustomMeshShader(GLASS, "SpectraGlass"), lit: nv.setCustomMeshShader(LIT, "SpectraLit") };
+      this.shaders = {};
+      for (const [name, code] of Object.entries({ glass: GLASS, lit: LIT, front: FRONT })) {
+        this.shaders[name] = nv.setCustomMeshShader(code, `Spectra ${name}`);
+      }
       if (glass) {
         this.glass = new NV.NVMesh(glass.xyz, glass.triangles, "brain", new Uint8Array([90, 102, 128, 255]), 0.24, true,
           nv.gl);
@@ -307,9 +313,26 @@ void main() {
     }
 
     camera(name) {
-      const [azimuth, elevation] = VIEWS[name];
-      this.nv.scene.volScaleMultiplier = 1;
-      this.nv.setRenderAzimuthElevation(azimuth, elevation);
+      [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
+      this.zoomed = false;
+      this.fit();
+    }
+
+    /* As large as it fits. NiiVue shows a box of 0.8 times the scene's radius, to which its zoom is relative. */
+    fit() {
+      const { nv, canvas } = this, aspect = canvas.clientWidth / Math.max(canvas.clientHeight, 1);
+      if (!this.zoomed && nv.extentsMin && aspect > 0) {
+        const axes = this.screenAxes(), half = [0, 0], shown = 0.8 * nv.furthestFromPivot;
+        for (let k = 0; k < 3; k++) {
+          const size = (nv.extentsMax[k] - nv.extentsMin[k]) / 2;
+          for (const i of [0, 1]) half[i] += Math.abs(axes[4 * k + i]) * size;
+        }
+        const room = aspect < 1 ? [shown, shown / aspect] : [shown * aspect, shown];
+        const high = canvas.clientHeight, free = high > 3 * ABOVE ? 1 - ABOVE / high : 1; // below the buttons
+        nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], free * room[1] / half[1]);
+        nv.position = [0, (free - 1) * room[1] / nv.scene.volScaleMultiplier, 0];
+      }
+      nv.drawScene();
     }
 
     turn(azimuth, elevation) {
@@ -319,7 +342,8 @@ void main() {
 
     zoom(factor) {
       const scene = this.nv.scene;
-      scene.volScaleMultiplier = Math.max(0.5, Math.min(8, scene.volScaleMultiplier * factor));
+      scene.volScaleMultiplier = Math.max(0.5, Math.min(12, scene.volScaleMultiplier * factor));
+      this.zoomed = true;
       this.nv.drawScene();
     }
 
@@ -365,6 +389,7 @@ void main() {
       this.firstCamera(lines.xyz);
       this.paint();
       this.scene();
+      this.fit();
       return true;
     }
 
@@ -395,6 +420,7 @@ void main() {
       if (ends.length === 1) return null;
       const mesh = this.tubes(new Float32Array(out), new Uint32Array(ends), LIT_RADIUS,
         BRIGHT[this.isDark ? "dark" : "light"], null);
+      mesh.meshShaderIndex = this.shaders.front;
       mesh.updateMesh(this.nv.gl);
       return mesh;
     }
@@ -412,7 +438,7 @@ void main() {
       const side = mean[k] < 0 ? 0 : 1;
       const name = [["left", "right"], ["back", "front"], ["top", "top"]][k][side];
       [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
-      this.nv.scene.volScaleMultiplier = 1;
+      this.zoomed = false;
     }
 
     colour(values, scale) {
@@ -466,7 +492,7 @@ void main() {
       for (let i = 0; i < 256; i++) {
         const step = i % 128;
         let colour = step === 0 ? GREY : at(Math.min(1, (step - 1) / 125));
-        if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.3 * v + 0.7 * back[k]));
+        if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.55 * v + 0.45 * back[k]));
         R.push(colour[0]); G.push(colour[1]); B.push(colour[2]);
       }
       this.nv.addColormap("spectra", { min: 0, max: 255, R, G, B, A: R.map(() => 255), I: R.map((_, i) => i) });
@@ -511,6 +537,7 @@ void main() {
 
     resize() {
       this.nv.resizeListener();
+      this.fit();
     }
 
     dark(on) {

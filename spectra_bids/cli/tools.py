@@ -106,6 +106,20 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def to_modelarray(arguments: Sequence[str]) -> int:
+    """`spectra-bids to-modelarray --mask MASK --cohort-file CSV --output H5`."""
+    from spectra_bids.cli.modelarray import to_modelarray as run
+
+    return run(arguments)
+
+
+def export_results(arguments: Sequence[str]) -> int:
+    """`spectra-bids export-results --mask MASK --analysis-name NAME --input-hdf5 H5 --output-dir DIR`."""
+    from spectra_bids.cli.modelarray import export_results as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -134,4 +148,6 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "slurm": _logged(slurm),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "to-modelarray": _logged(to_modelarray),
+    "export-results": _logged(export_results),
 }

@@ -183,6 +183,22 @@ _PLACE = (_BUNDLE, Column("scalar", "Scalar map, <model>_<param>"), _S)
 COMPONENTS_1D = (*_PLACE, *_COMPONENT)
 COMPONENTS_2D = (*_PLACE, _R, *_COMPONENT)
 
+_MEAN = (
+    Column("column", "Column of the design"),
+    Column("level", "Its level; of a number one of its values, or a third of the subjects"),
+    Column("at", "The number that a numeric column is set to; n/a for factors"),
+    Column("n", "Sessions of the level with a value in the cell"),
+    Column(
+        "estimate", "Mean adjusted for the other terms: levels of other factors count the same, numbers at their mean"
+    ),
+    Column("se", "Standard error of the mean", "units of the scalar"),
+    Column("ci_low", "Lower end of the 95 % confidence interval", "units of the scalar"),
+    Column("ci_high", "Upper end of the 95 % confidence interval", "units of the scalar"),
+)
+#: Map step, adjusted means of every cell.
+MEANS_1D = (*_PLACE, *_MEAN)
+MEANS_2D = (*_PLACE, _R, *_MEAN)
+
 #: Reduce step: what multiple testing adds to a row of FITS.
 DECISIONS = (
     Column("block", "Block of the hypothesis: the bundle, unless said otherwise"),

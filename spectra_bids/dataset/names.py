@@ -24,7 +24,7 @@ from spectra_bids.errors import DatasetError
 Dims = Literal["1D", "2D"]
 TableKind = Literal["stats", "blocks", "summary", "clusters", "outliers", "calibration", "sensitivity"]
 #: What the map step leaves of a bundle beside its fits.
-MapKind = Literal["fits", "components", "residuals", "permutations"]
+MapKind = Literal["fits", "components", "means", "residuals", "permutations"]
 
 #: Short name in file names -> long name that BIDS tools use; file name order. Entities not listed are their own.
 ENTITIES = {
@@ -228,7 +228,7 @@ def model_dir(out: Path, name: str) -> Path:
 
 
 def map_file(out: Path, model: str, bundle: str, dims: Dims, kind: MapKind = "fits", suffix: str = "tsv") -> Path:
-    """File of one bundle (map step): fits, variance components, correlation of residuals, permutations."""
+    """File of one bundle (map step): fits, components of variance, adjusted means, residuals' correlation ..."""
     stem = f"model-{label(model, 'model name')}_bundle-{label(bundle, 'bundle')}_desc-profile{label(dims)}"
     return model_dir(out, model) / f"{stem}_{kind}.{suffix}"
 

@@ -24,6 +24,8 @@ from spectra_bids.columns import (
     DECISIONS,
     FITS_1D,
     FITS_2D,
+    MEANS_1D,
+    MEANS_2D,
     OUTLIERS,
     PROFILE_1D,
     PROFILE_2D,
@@ -57,7 +59,7 @@ _TABLE = re.compile(
 )
 _MODEL_TABLE = re.compile(
     r"model-(?P<model>[A-Za-z0-9]+)(_bundle-(?P<bundle>[A-Za-z0-9]+))?"
-    r"_desc-profile(?P<dims>1D|2D)_(?P<kind>fits|components|stats|blocks|summary|clusters|outliers|calibration|sensitivity)\.tsv"
+    r"_desc-profile(?P<dims>1D|2D)_(?P<kind>fits|components|means|stats|blocks|summary|clusters|outliers|calibration|sensitivity)\.tsv"
 )
 _PROFILES: dict[str, tuple[Column, ...]] = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}
 _REDUCED: dict[str, tuple[Column, ...]] = {
@@ -72,7 +74,7 @@ _MAP_ARRAYS = re.compile(
     r"model-(?P<model>[A-Za-z0-9]+)_bundle-[A-Za-z0-9]+_desc-profile(1D|2D)_(residuals|permutations)\.npz"
 )
 #: Kinds of tables that the map step writes, one per bundle.
-_MAPPED = ("fits", "components")
+_MAPPED = ("fits", "components", "means")
 
 
 @dataclass(frozen=True)
@@ -270,10 +272,14 @@ def _models(out: Path) -> Iterator[Finding]:
             kinds.add(match["kind"])
             flat = match["dims"] == "1D"
             fits = FITS_1D if flat else FITS_2D
-            spread = COMPONENTS_1D if flat else COMPONENTS_2D
-            yield from _described(
-                out, path, {"fits": fits, "components": spread, "stats": (*fits, *DECISIONS), **_REDUCED}[match["kind"]]
-            )
+            expected = {
+                "fits": fits,
+                "components": COMPONENTS_1D if flat else COMPONENTS_2D,
+                "means": MEANS_1D if flat else MEANS_2D,
+                "stats": (*fits, *DECISIONS),
+                **_REDUCED,
+            }
+            yield from _described(out, path, expected[match["kind"]])
         yield from _arrays(out, folder)
         for path in sorted(folder.glob("*.json")):
             described = any(path.with_suffix(suffix).is_file() for suffix in (".tsv", ".npz"))

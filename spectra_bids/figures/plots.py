@@ -36,6 +36,7 @@ from spectra_bids.figures.style import (
     sequential,
 )
 from spectra_bids.figures.svg import Sheet, panel
+from spectra_bids.models.means import Level, split_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -186,29 +187,21 @@ def cell_map(
 
 
 def _groups(table: pd.DataFrame, by: str) -> list[tuple[str, pd.DataFrame]]:
-    """Rows per level of a factor, or per tercile of a number; ("", all) without a column."""
-    import pandas as pd
-
+    """Rows per level of a factor (the largest), or per tercile of a number; ("", all) without a column."""
     if not by or by not in table:
         return [("", table)]
-    column = table[by]
-    if pd.api.types.is_numeric_dtype(column) and column.nunique() > MOST_GROUPS:
-        per_row = table.groupby("participant")[by].first().dropna()
-        low, high = np.quantile(per_row, [1 / 3, 2 / 3])
-        cuts = (
-            (f"{by} ≤ {number(low)}", column <= low),
-            (f"{number(low)}–{number(high)}", (column > low) & (column <= high)),
-            (f"> {number(high)}", column > high),
-        )
-        return [(name, table[mask]) for name, mask in cuts if mask.any()]
-    levels = (
-        list(column.cat.categories)
-        if isinstance(column.dtype, pd.CategoricalDtype)
-        else sorted(column.dropna().unique())
-    )
-    sizes = column.value_counts()
-    kept = sorted(levels, key=lambda level: -sizes.get(level, 0))[:MOST_GROUPS]
-    return [(str(level), table[column == level]) for level in levels if level in kept and sizes.get(level, 0)]
+    groups = split_column(table[by], table["participant"].to_numpy())
+    kept = sorted(groups, key=lambda g: -int(g.rows.sum()))[:MOST_GROUPS]
+    return [(_group_name(g), table[g.rows]) for g in groups if g in kept]
+
+
+def _group_name(group: Level) -> str:
+    """A level's name; of a third its bounds."""
+    if not group.low < group.high:  # no third: NaN, or one value
+        return group.name
+    if np.isinf(group.low):
+        return f"{group.column} ≤ {number(group.high)}"
+    return f"> {number(group.low)}" if np.isinf(group.high) else f"{number(group.low)}–{number(group.high)}"
 
 
 def _mean_and_interval(

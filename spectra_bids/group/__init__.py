@@ -142,6 +142,7 @@ def _decided(settings: GroupSettings, model: GroupModel, shown: Shown, dims: Dim
         decide(fits, settings.decision, evidence),
         outliers=outliers(model.design.labels, sites, evidence.sizes(fits["scalar"].unique().tolist())),
         normality=evidence.normality(),
+        means=evidence.means(),
     )
     return replace(results, **trust(settings, model, shown.cohorts[dims], shown.grids, fits, evidence))
 

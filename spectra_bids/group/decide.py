@@ -65,8 +65,8 @@ class _Corrected:
 class Results:
     """Tables of the reduce step of one kind of profile, as in columns.FITS + DECISIONS, BLOCKS, SUMMARY, CLUSTERS.
 
-    `outliers` and `normality` come from the map step's residuals; `calibration` and `sensitivity` are there where they
-    were asked for.
+    `outliers` and `normality` come from the map step's residuals, `means` (columns.MEANS) from its fits; `calibration`
+    and `sensitivity` are there where they were asked for.
     """
 
     stats: pd.DataFrame
@@ -75,6 +75,7 @@ class Results:
     clusters: pd.DataFrame
     outliers: pd.DataFrame | None = None
     normality: pd.DataFrame | None = None
+    means: pd.DataFrame | None = None
     calibration: pd.DataFrame | None = None
     sensitivity: pd.DataFrame | None = None
 

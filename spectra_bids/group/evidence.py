@@ -118,6 +118,12 @@ class StoredEvidence:
             found.append({"scalar": scalar, "n_cells": len(cells), "n_odd": int(counts.sum()), "worst_bundle": worst})
         return pd.DataFrame(found, columns=["scalar", "n_cells", "n_odd", "worst_bundle"])
 
+    def means(self) -> pd.DataFrame | None:
+        """Adjusted means of all bundles (columns.MEANS); None where nothing that is tested has any."""
+        paths = [map_file(self.out, self.model, bundle, self.dims, "means") for bundle in self.bundles]
+        parts = [read_table(path) for path in paths if path.is_file()]
+        return pd.concat(parts, ignore_index=True) if parts else None
+
     def permuted(self, scalar: str, contrast: str) -> tuple[F, F]:
         """Family-wise p of the chosen statistic, and uncorrected p, of each cell by permutation."""
         stem = f"{scalar}.{list(self.contrasts).index(contrast)}"

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,17 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids import __version__
-from spectra_bids.columns import COMPONENTS_1D, COMPONENTS_2D, FITS_1D, FITS_2D, names, sidecar
+from spectra_bids.columns import (
+    COMPONENTS_1D,
+    COMPONENTS_2D,
+    FITS_1D,
+    FITS_2D,
+    MEANS_1D,
+    MEANS_2D,
+    Column,
+    names,
+    sidecar,
+)
 from spectra_bids.dataset.names import map_file
 from spectra_bids.dataset.outputs import read_table, remove, write_json, write_table
 from spectra_bids.errors import MissingInputError, SpectraError
@@ -31,7 +42,8 @@ from spectra_bids.group.nested import ratio_rows
 from spectra_bids.group.tables import Cohort
 from spectra_bids.inference import NullMaxima, Spatial, correlate
 from spectra_bids.models.components import RESIDUAL, components
-from spectra_bids.models.fits import fit_design, fits_table
+from spectra_bids.models.fits import fit_design, fits_table, means_table
+from spectra_bids.models.means import AdjustedMean, adjusted_means
 from spectra_bids.models.normality import normality
 from spectra_bids.models.permutation import permutation_test
 from spectra_bids.models.residuals import conditional_residuals
@@ -77,16 +89,16 @@ def _write_fits(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid
     path = _path(settings, model, cohort, grid)
     remove(path)  # killed after the sidecar, old fits would pass for new ones
     fitted = fit_frame(settings, model, cohort, grid)
-    aside = map_file(settings.run.output_dir, model.name, grid.bundle, cohort.dims, "components")
-    remove(aside)
-    about_components = COMPONENTS_1D if cohort.dims == "1D" else COMPONENTS_2D
-    write_json(aside.with_suffix(".json"), {"SettingsHash": key, **sidecar(about_components)})
+    flat = cohort.dims == "1D"
     term = fitted.components["term"]
-    write_table(aside, fitted.components.assign(term=term.where(term != "")))  # residuals have none: n/a
+    spread = fitted.components.assign(term=term.where(term != ""))  # residuals have none: n/a
+    beside = partial(map_file, settings.run.output_dir, model.name, grid.bundle, cohort.dims)
+    _write_aside(beside("components"), spread, COMPONENTS_1D if flat else COMPONENTS_2D, key)
+    _write_aside(beside("means"), fitted.means, MEANS_1D if flat else MEANS_2D, key)
     stored = map_file(settings.run.output_dir, model.name, grid.bundle, cohort.dims, "residuals", "npz")
-    about = {"Description": "Correlation (C, C) of the cells' conditional residuals, and their root mean square by row"}
-    write_arrays(stored, fitted.residuals, key, about)
-    columns = FITS_1D if cohort.dims == "1D" else FITS_2D
+    said = {"Description": "Correlation (C, C) of the cells' conditional residuals, and their root mean square by row"}
+    write_arrays(stored, fitted.residuals, key, said)
+    columns = FITS_1D if flat else FITS_2D
     facts: dict[str, Any] = {
         "Bundle": grid.bundle,
         "Formula": model.design.formula.text,
@@ -103,6 +115,15 @@ def _write_fits(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid
     write_table(path, fitted.table)
 
 
+def _write_aside(path: Path, table: pd.DataFrame, columns: tuple[Column, ...], key: str) -> None:
+    """A table beside the fits; an empty one (no column has adjusted means) is not written."""
+    remove(path)
+    remove(path.with_suffix(".json"))
+    if len(table):
+        write_json(path.with_suffix(".json"), {"SettingsHash": key, **sidecar(columns)})
+        write_table(path, table)
+
+
 def engine_words(fitting: FitSettings, model: GroupModel) -> str:
     """Who fitted, and how."""
     ddf = {"satterthwaite": "Satterthwaite", "kenward-roger": "Kenward-Roger"}[fitting.ddf]
@@ -117,6 +138,8 @@ def engine_words(fitting: FitSettings, model: GroupModel) -> str:
 def fits_key(settings: GroupSettings, model: GroupModel, cohort: Cohort, grid: Grid) -> str:
     """Hash of everything that decides a bundle's fits: model, people, values."""
     digest = hashlib.sha256(__version__.encode())
+    for layout in (FITS_2D, COMPONENTS_2D, MEANS_2D):  # tables of other columns are made anew
+        digest.update("\t".join(names(layout)).encode())
     columns = cohort.columns_of(grid.bundle)
     design = model.design
     for text in (design.formula.text, *design.columns, *design.labels, settings.fitting.key):
@@ -152,6 +175,8 @@ class Fitted:
         Rows of columns.FITS, scalar by scalar.
     components : DataFrame
         Rows of columns.COMPONENTS: those of the batched engine, whoever tests.
+    means : DataFrame
+        Rows of columns.MEANS: adjusted means of the levels of what is tested, of the batched engine likewise.
     residuals : mapping
         By scalar the correlation of the cells' residuals (C, C), and by `<scalar>.rows` their size in each row (n,).
     removed : tuple of dict
@@ -161,6 +186,7 @@ class Fitted:
 
     table: pd.DataFrame
     components: pd.DataFrame
+    means: pd.DataFrame
     residuals: Mapping[str, NDArray[np.float32]]
     removed: tuple[Mapping[str, object], ...]
 
@@ -174,6 +200,8 @@ def fit_frame(
     head = pd.concat([cells, _centres(cells, grid)], axis=1)
     parts: list[pd.DataFrame] = []
     varied: list[pd.DataFrame] = []
+    adjusted: list[pd.DataFrame] = []
+    asked = () if only_table else adjusted_means(model.design, model.table, model.compared)
     stored, taken = {}, []
     for scalar, measured in cohort.values.items():
         values = measured[np.ix_(model.sessions, index)]
@@ -181,7 +209,7 @@ def fit_frame(
         if found is not None:
             taken += removed(scalar, found)
             values = found.values
-        fits, fit = _fit(settings.fitting, model, values)
+        fits, fit = _fit(settings.fitting, model, values, asked)
         fits = pd.concat(
             [fits, ratio_rows(settings.fitting, model, values, fits.iloc[: len(cells)])], ignore_index=True
         )
@@ -194,13 +222,21 @@ def fit_frame(
             where = about_fit.pop("cell").to_numpy()
             placed = cells.iloc[where].reset_index(drop=True).assign(scalar=scalar)
             varied.append(pd.concat([placed, about_fit], axis=1))
+            if asked:
+                means = means_table(fit, asked, values, model.row_values(settings.fitting.offset))
+                where = means.pop("cell").to_numpy()
+                adjusted.append(
+                    pd.concat([cells.iloc[where].reset_index(drop=True).assign(scalar=scalar), means], axis=1)
+                )
             stored[scalar] = correlate(residuals)
             stored[f"{scalar}.rows"] = row_sizes(residuals)
     flat = cohort.dims == "1D"
     table = pd.concat(parts, ignore_index=True)[names(FITS_1D if flat else FITS_2D)]
     about = names(COMPONENTS_1D if flat else COMPONENTS_2D)
     spread = pd.concat(varied, ignore_index=True)[about] if varied else pd.DataFrame(columns=about)
-    return Fitted(table, spread, stored, tuple(taken))
+    of_means = names(MEANS_1D if flat else MEANS_2D)
+    levels = pd.concat(adjusted, ignore_index=True)[of_means] if adjusted else pd.DataFrame(columns=of_means)
+    return Fitted(table, spread, levels, stored, tuple(taken))
 
 
 def normality_rows(residuals: F) -> pd.DataFrame:
@@ -221,7 +257,9 @@ def _shifted(fitting: FitSettings, model: GroupModel, values: F) -> F:
     return values if offset is None else values - offset[:, None]
 
 
-def _fit(fitting: FitSettings, model: GroupModel, values: F) -> tuple[pd.DataFrame, LmmFit]:
+def _fit(
+    fitting: FitSettings, model: GroupModel, values: F, means: Sequence[AdjustedMean]
+) -> tuple[pd.DataFrame, LmmFit]:
     """Fits of the cells of one scalar by the chosen engine, and those of the batched one, whose residuals are kept."""
     weights, offset = model.row_values(fitting.weights), model.row_values(fitting.offset)
     fit = fit_design(
@@ -232,6 +270,7 @@ def _fit(fitting: FitSettings, model: GroupModel, values: F) -> tuple[pd.DataFra
         estimation=fitting.estimation,
         weights=weights,
         offset=offset,
+        means=means,
     )
     if fitting.engine == "batched":
         return fits_table(fit, model.contrasts), fit

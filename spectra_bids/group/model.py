@@ -18,6 +18,7 @@ from spectra_bids.group.tables import ABSENT
 from spectra_bids.models.contrasts import (
     Contrast,
     ContrastSpec,
+    column_of,
     read_contrasts,
     require_unique,
     resolve_contrasts,
@@ -73,6 +74,11 @@ class GroupModel:
     notes: tuple[str, ...]
     used: tuple[str, ...] = ()
     null: Design | None = None
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """Columns by which what is tested is shown: those that a contrast is of alone."""
+        return tuple(dict.fromkeys(c for c in (column_of(contrast, self.design) for contrast in self.contrasts) if c))
 
     @property
     def rows(self) -> pd.DataFrame:

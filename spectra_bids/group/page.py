@@ -20,7 +20,7 @@ from spectra_bids.group.exchange import exchange_blocks
 from spectra_bids.group.model import GroupModel, absence_warnings
 from spectra_bids.group.nested import NAME as LRT
 from spectra_bids.group.tables import Cohort, Dims
-from spectra_bids.models.contrasts import Contrast
+from spectra_bids.models.contrasts import Contrast, column_of
 from spectra_bids.models.design import Design
 from spectra_bids.report.build import group_figures, group_page
 from spectra_bids.report.designs import summarize_design
@@ -69,6 +69,7 @@ def write_page(
         notices=tuple(notices),
         outliers={k: r.outliers for k, r in results.items() if r.outliers is not None},
         normality={k: r.normality for k, r in results.items() if r.normality is not None},
+        means={k: r.means for k, r in results.items() if r.means is not None},
         calibration={k: r.calibration for k, r in results.items() if r.calibration is not None},
         sensitivity={k: r.sensitivity for k, r in results.items() if r.sensitivity is not None},
         harmonization=harmonization,
@@ -119,9 +120,7 @@ def _contrasts(model: GroupModel) -> tuple[ContrastItem, ...]:
 
 def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
     """What a contrast says in weights, and the column that its effect is drawn by."""
-    used = np.any(contrast.weights != 0, axis=0)
-    terms = [t for t in design.terms if used[list(t.columns)].any()]
-    by = terms[0].variables[0] if len(terms) == 1 and len(terms[0].variables) == 1 else ""
+    by = column_of(contrast, design)
     if contrast.kind == "term" and contrast.type == "F":
         return ContrastItem(contrast.name, f"any difference over {len(contrast.weights)} columns of X", by)
     factor = next((f for f in design.factors if f.name == by), None)

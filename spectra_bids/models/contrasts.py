@@ -72,6 +72,14 @@ def term_contrasts(design: Design) -> tuple[Contrast, ...]:
     return tuple(out)
 
 
+def column_of(contrast: Contrast, design: Design) -> str:
+    """The column of the table that a contrast is of; empty if it is of several, or of an interaction."""
+    used = np.any(contrast.weights != 0, axis=0)
+    terms = [term for term in design.terms if used[list(term.columns)].any()]
+    of_one = len(terms) == 1 and len(terms[0].variables) == 1
+    return terms[0].variables[0] if of_one else ""
+
+
 def parse_contrast(text: str, design: Design) -> Contrast:
     """One contrast from its text.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +13,7 @@ from spectra_bids.errors import DesignError
 from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.design import Design
 from spectra_bids.models.lmm import CHUNK_BYTES, LmmFit, Test, fit_lmm
+from spectra_bids.models.means import AdjustedMean
 from spectra_bids.models.random import Structure
 from spectra_bids.models.results import Estimation
 
@@ -73,8 +75,9 @@ def fit_design(
     estimation: Estimation = "reml",
     weights: F | None = None,
     offset: F | None = None,
+    means: Sequence[AdjustedMean] = (),
 ) -> LmmFit:
-    """The fits themselves; parameters as `fit_cells`.
+    """The fits themselves; parameters as `fit_cells`, and adjusted means that are to be estimated with them.
 
     Raises
     ------
@@ -83,10 +86,10 @@ def fit_design(
 
     """
     require_batched(design)
-    return fit_lmm(
+    fit = fit_lmm(
         values,
         design.X,
-        contrasts=[contrast.weights for contrast in contrasts],
+        contrasts=[*(contrast.weights for contrast in contrasts), *(mean.weights for mean in means)],
         random=design.random,
         estimation=estimation,
         weights=weights,
@@ -96,6 +99,7 @@ def fit_design(
         min_subjects=min_subjects,
         chunk_bytes=chunk_bytes,
     )
+    return replace(fit, tests=fit.tests[: len(contrasts)], means=fit.tests[len(contrasts) :])
 
 
 def fits_table(fit: LmmFit, contrasts: Sequence[Contrast]) -> pd.DataFrame:
@@ -103,6 +107,39 @@ def fits_table(fit: LmmFit, contrasts: Sequence[Contrast]) -> pd.DataFrame:
     import pandas as pd
 
     parts = [_rows(contrast, test, fit) for contrast, test in zip(contrasts, fit.tests, strict=True)]
+    return pd.concat(parts, ignore_index=True)
+
+
+def means_table(fit: LmmFit, means: Sequence[AdjustedMean], values: F, offset: F | None = None) -> pd.DataFrame:
+    """Rows of the table of adjusted means (columns.MEANS_1D from `column` on), mean by mean; n/a where not fitted.
+
+    Parameters
+    ----------
+    fit : LmmFit
+        Of `fit_design` with these means.
+    means : sequence of AdjustedMean
+    values : (n, C)
+        What was fitted: n counts a level's rows that have a value.
+    offset : (n,), optional
+        Its mean is added, as emmeans does.
+
+    """
+    import pandas as pd
+
+    seen = np.isfinite(values)
+    shift = 0.0 if offset is None else float(offset.mean())
+    parts = []
+    for mean, test in zip(means, fit.means, strict=True):
+        numbers = {
+            "at": mean.level.at,
+            "n": seen[mean.level.rows].sum(axis=0),
+            "estimate": test.estimate + shift,
+            "se": test.se,
+            "ci_low": test.ci_low + shift,
+            "ci_high": test.ci_high + shift,
+        }
+        head = {"cell": np.arange(values.shape[1]), "column": mean.level.column, "level": mean.level.name}
+        parts.append(pd.DataFrame({**head, **numbers}))
     return pd.concat(parts, ignore_index=True)
 
 

@@ -56,17 +56,10 @@ def evaluate(right: str, frame: pd.DataFrame, text: str) -> tuple[NDArray[np.flo
     """
     from formulaic import Formula
     from formulaic.errors import FormulaicError
-    from formulaic.materializers import PandasMaterializer
-    from formulaic.utils.layered_mapping import LayeredMapping
 
-    materializer = PandasMaterializer(frame)
-    # formulaic would also offer numpy and more by name: only the table's columns and our functions are looked up.
-    materializer.layered_context = LayeredMapping(
-        LayeredMapping(frame, name="data"), LayeredMapping(formula_environment(), name="transforms")
-    )
     try:
         with np.errstate(all="ignore"):
-            matrix = materializer.get_model_matrix(Formula(right), na_action="ignore")
+            matrix = _materializer(frame).get_model_matrix(Formula(right), na_action="ignore")
     except (FormulaicError, ValueError, TypeError, ArithmeticError, LookupError) as error:
         raise DesignError(f"'{text}' cannot be evaluated: {error}") from error
     X = np.ascontiguousarray(matrix.to_numpy(dtype=np.float64))
@@ -78,6 +71,25 @@ def evaluate(right: str, frame: pd.DataFrame, text: str) -> tuple[NDArray[np.flo
             "log() takes positive numbers, sqrt() numbers that are not negative.",
         )
     return X, columns, matrix.model_spec
+
+
+def evaluate_again(spec: Any, frame: pd.DataFrame) -> NDArray[np.float64]:
+    """Matrix of other rows by a specification: scale(), poly() and their like do as they did with the first rows."""
+    with np.errstate(all="ignore"):
+        matrix = _materializer(frame).get_model_matrix(spec, na_action="ignore")
+    return np.ascontiguousarray(matrix.to_numpy(dtype=np.float64))
+
+
+def _materializer(frame: pd.DataFrame) -> Any:
+    """What evaluates formulas; of names it knows the table's columns and our functions, not numpy and more."""
+    from formulaic.materializers import PandasMaterializer
+    from formulaic.utils.layered_mapping import LayeredMapping
+
+    materializer = PandasMaterializer(frame)
+    materializer.layered_context = LayeredMapping(
+        LayeredMapping(frame, name="data"), LayeredMapping(formula_environment(), name="transforms")
+    )
+    return materializer
 
 
 def terms_of(spec: Any, frame: pd.DataFrame) -> tuple[Term, ...]:

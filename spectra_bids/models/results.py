@@ -43,6 +43,7 @@ class LmmFit:
     as columns.FIT_STATUSES; tests: one per contrast.
 
     deviance (C,) is minus twice the (restricted) log-likelihood, constants included, as lme4's REMLcrit or deviance;
+    means: tests that were asked for beside the contrasts, of adjusted means; nobody corrects them.
     covariances holds (C, q, q) per random part; theta (C, m) are the relative factors the engine works with.
     """
 
@@ -59,6 +60,7 @@ class LmmFit:
     random: tuple[RandomPart, ...]
     covariances: tuple[F, ...]
     theta: F = field(repr=False)
+    means: tuple[Test, ...] = ()
 
     @property
     def log_likelihood(self) -> F:

@@ -299,6 +299,8 @@ class GroupPage:
         Name of the atlas space, for coordinates.
     provenance, command, notices
         As in ParticipantPage.
+    means : mapping of "1D", "2D" to DataFrame
+        MEANS of columns.py: adjusted means by the columns that are tested; empty where there are none.
     calibration, sensitivity : mapping of "1D", "2D" to DataFrame
         CALIBRATION and SENSITIVITY of columns.py; empty where they were not asked for.
     harmonization : DataFrame or None
@@ -330,6 +332,7 @@ class GroupPage:
     notices: tuple[Notice, ...] = ()
     outliers: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     normality: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    means: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     calibration: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     sensitivity: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     harmonization: pd.DataFrame | None = None

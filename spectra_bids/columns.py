@@ -273,6 +273,48 @@ CLUSTERS = (
     Column("q_peak", "Its q"),
     Column("value_peak", "Its statistic"),
     Column("estimate_peak", "Its estimate; n/a for F", "units of the scalar"),
+    Column("x_peak_mm", "Centre of the atlas points of the cell with the smallest p, to the right", "mm"),
+    Column("y_peak_mm", "Centre of the atlas points of the cell with the smallest p, to the front", "mm"),
+    Column("z_peak_mm", "Centre of the atlas points of the cell with the smallest p, upwards", "mm"),
+    Column("length_mm", "Extent along the tract: nodes from the first to the last x node spacing", "mm"),
+    Column("width_mm", "Extent across the tract: edges of the radial bins from the lowest to the highest", "mm"),
+    Column("area_mm2", "Sum over cells of node spacing x bin width; n/a in 1D", "mm^2"),
+    Column("share_bundle", "Share of the atlas bundle's points that lie in the cluster; in 1D all across its nodes"),
+    Column(
+        "side",
+        "Hemisphere of these points, x = 0 of the atlas space being the midsagittal plane",
+        levels=(
+            ("left", "nine tenths of those further than 5 mm from the plane lie to the left"),
+            ("right", "nine tenths of those further than 5 mm from the plane lie to the right"),
+            ("midline", "more than half lie within 5 mm of the plane"),
+            ("both", "none of these"),
+        ),
+    ),
+    Column("place", "Thirds of the tract by arc length that hold a fifth or more of these points"),
+    Column("label_peak", "--atlas-labels: region at the peak's centre; OUTSIDE where there is none"),
+    Column(
+        "labels",
+        "--atlas-labels: regions at the centres of the cluster's cells (1D: of all cells across its nodes), each "
+        "weighted by its atlas points, in per cent that add up to 100 with OUTSIDE",
+    ),
+)
+
+#: Peaks of a statistic's volume above a threshold (`inference.peaks`).
+PEAKS = (
+    Column("cluster", "Number of the cluster: positive ones by falling peak, then negative ones"),
+    Column("peak", "0 for the cluster's peak, then 1, 2, ... for further local maxima by falling height"),
+    Column("x_mm", "Centre of the peak's voxel, to the right", "mm"),
+    Column("y_mm", "Centre of the peak's voxel, to the front", "mm"),
+    Column("z_mm", "Centre of the peak's voxel, upwards", "mm"),
+    Column("value", "The statistic there"),
+    Column("n_voxels", "Size of the cluster", "voxels"),
+    Column("volume_mm3", "Size of the cluster", "mm^3"),
+    Column("label_peak", "Region at the peak; OUTSIDE where there is none"),
+    Column(
+        "labels",
+        "Regions in per cent that add up to 100 with OUTSIDE: of the cluster's voxels (clusters), at the peak "
+        "(maxima), or of the sphere around it (extended)",
+    ),
 )
 
 #: Sessions and sites by the size of their residuals.

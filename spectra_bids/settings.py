@@ -212,7 +212,8 @@ class GroupSettings:
     """Group level: the model, how it is fitted, the family structure, how to run.
 
     `contrasts` are the texts or files given by --contrast; `bundles` restricts the run to the map step of those
-    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n.
+    bundles; `calibrate` is a number of shuffles, `sensitivity` asks for the fits without each site and by least n;
+    `atlas_labels` are the volumes or names given by --atlas-labels.
     """
 
     run: RunSettings
@@ -229,6 +230,7 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    atlas_labels: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require_names(self.bundles)

@@ -211,6 +211,7 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         allow_partial=options.allow_partial,
         calibrate=options.calibrate,
         sensitivity=options.sensitivity,
+        atlas_labels=tuple(options.atlas_labels),
     )
 
 

@@ -217,6 +217,14 @@ def decision(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--sensitivity", action="store_true", help="fit again without each site, and by least number of subjects"
     )
+    group.add_argument(
+        "--atlas-labels",
+        nargs="+",
+        default=[],
+        metavar="VOLUME[=TABLE]|NAME",
+        help="NIfTI labels (or 4D probabilities) in the atlas's space that name where findings lie, with the table of "
+        "names beside them or after '='; or the name of one in $SPECTRA_BIDS_DATA_DIR/labels, or 'tissues'",
+    )
 
 
 def running(group: argparse._ArgumentGroup) -> None:

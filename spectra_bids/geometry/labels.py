@@ -129,10 +129,10 @@ class LabelVolume:
     def _voxels(self, points: NDArray[np.floating]) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
         """Nearest voxel of each point (N, 3), and whether there is one (N,)."""
         places = np.asarray(points, np.float64).reshape(-1, 3)
-        known = np.isfinite(places).all(axis=1)
+        known: NDArray[np.bool_] = np.asarray(np.isfinite(places).all(axis=1))
         index = np.rint(np.where(known[:, None], places, 0.0) @ self._inverse[:3, :3].T + self._inverse[:3, 3])
         within = ((index >= 0) & (index < self.data.shape)).all(axis=1)
-        ok: NDArray[np.bool_] = known & np.asarray(within)
+        ok: NDArray[np.bool_] = np.asarray(known & within, bool)
         return np.where(ok[:, None], index, 0).astype(np.int64), ok
 
 

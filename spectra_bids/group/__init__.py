@@ -41,7 +41,9 @@ from spectra_bids.dataset.outputs import (
 )
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group.anatomy import label_facts, label_hashes, read_anatomy
 from spectra_bids.group.batches import notes_on_batches, read_removed
+from spectra_bids.group.clusters import Anatomy
 from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results, decide, level_column
 from spectra_bids.group.evidence import StoredEvidence
@@ -83,6 +85,8 @@ def run(settings: GroupSettings) -> int:
     model = make_model(settings, next(iter(cohorts.values())).sessions)
     model = replace(model, notes=(*model.notes, *notes_on_batches(settings.fitting, model)))
     require_decision(settings, model, cohorts.values())
+    # Before hours of fits, though only the reduce step uses them.
+    anatomy = read_anatomy(settings.atlas_labels, grids, str(sidecars[0]["Atlas"].get("Space", "")))
     wanted = _wanted(settings, list(grids), absent)
     if settings.run.dry_run:
         print_plan(settings, model, cohorts, wanted)
@@ -93,17 +97,24 @@ def run(settings: GroupSettings) -> int:
     if settings.bundles:
         log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
         return 0
-    return _reduce(settings, model, Shown(cohorts, grids, sidecars, absent), fits)
+    return _reduce(settings, model, Shown(cohorts, anatomy, sidecars, absent), fits)
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What the page shows beside the results: profiles, their grids and sidecars, and bundles that nobody has."""
+    """What the page shows beside the results: profiles, their grids, atlas labels and sidecars, and bundles that
+    nobody has.
+    """
 
     cohorts: Mapping[Dims, Cohort]
-    grids: Mapping[str, Grid]
+    anatomy: Anatomy
     sidecars: Sequence[Mapping[str, Any]]
     absent: tuple[str, ...]
+
+    @property
+    def grids(self) -> Mapping[str, Grid]:
+        """Grids by bundle."""
+        return self.anatomy.grids
 
 
 def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapping[Dims, list[Path]]) -> int:
@@ -126,7 +137,7 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent, taken, finding)
     if not only_page:
         _write_shared(out, tuple(shown.cohorts), model)
-        _write_model(out, model, results, settings, key)
+        _write_model(out, model, results, settings, key, shown.anatomy)
     log.info("report: %s", page)
     return 0
 
@@ -139,7 +150,7 @@ def _decided(settings: GroupSettings, model: GroupModel, shown: Shown, dims: Dim
     evidence = StoredEvidence(out, model.name, dims, bundles, settings.decision, names_of)
     sites = {name: model.table[name].astype(str).tolist() for name in site_columns(settings, model)}
     results = replace(
-        decide(fits, settings.decision, evidence),
+        decide(fits, settings.decision, evidence, shown.anatomy),
         outliers=outliers(model.design.labels, sites, evidence.sizes(fits["scalar"].unique().tolist())),
         normality=evidence.normality(),
         means=evidence.means(),
@@ -254,6 +265,7 @@ def _reduce_key(settings: GroupSettings, model: GroupModel, shown: Shown, fits: 
     procedure = (repr(settings.decision), settings.calibrate, settings.sensitivity)
     if settings.decision.block_file is not None:
         files[settings.decision.block_file.name] = sha256(settings.decision.block_file)
+    files |= {f"labels {name}": digest for name, digest in label_hashes(settings.atlas_labels).items()}
     tested = selftest_file(settings.run.output_dir, model.name)
     if tested.with_suffix(".json").is_file():
         files[tested.name] = sha256(tested.with_suffix(".json"))
@@ -293,7 +305,7 @@ def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None
 
 
 def _write_model(
-    out: Path, model: GroupModel, results: Mapping[Dims, Results], settings: GroupSettings, key: str
+    out: Path, model: GroupModel, results: Mapping[Dims, Results], settings: GroupSettings, key: str, anatomy: Anatomy
 ) -> None:
     """Old tables go, then come the model file, sidecars, tables: what is there is complete, whenever it is killed."""
     for dims in results:
@@ -322,7 +334,9 @@ def _write_model(
             "sensitivity": SENSITIVITY,
         }
         facts = {"SettingsHash": key, "Command": group_command(settings, model.name)}
+        labels = {"AtlasLabels": label_facts(settings.atlas_labels, anatomy)} if anatomy.labels else {}
         for kind in _kinds(settings):
             path = model_table(out, model.name, dims, kind)
-            write_json(path.with_suffix(".json"), {**facts, **sidecar(columns[kind])})
+            of_kind = labels if kind == "clusters" else {}
+            write_json(path.with_suffix(".json"), {**facts, **of_kind, **sidecar(columns[kind])})
             write_table(path, getattr(found, kind))

@@ -21,6 +21,7 @@ def group_command(settings: GroupSettings, name: str) -> str:
     words += ["--allow-partial"] if settings.allow_partial else []
     words += _calibration(settings) if settings.calibrate else []
     words += ["--sensitivity"] if settings.sensitivity else []
+    words += ["--atlas-labels", *settings.atlas_labels] if settings.atlas_labels else []
     return shlex.join(words)
 
 

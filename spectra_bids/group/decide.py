@@ -14,13 +14,13 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids.columns import BLOCKS, CLUSTERS, DECISIONS, SUMMARY, names
+from spectra_bids.group.clusters import Anatomy, find_clusters
 from spectra_bids.inference import (
     Decisions,
     TreeDecisions,
     TreeLevel,
     block_correlations,
     cell_thresholds,
-    clusters,
     detectable_effect,
     fdr,
     hierarchical_fdr,
@@ -80,7 +80,9 @@ class Results:
     sensitivity: pd.DataFrame | None = None
 
 
-def decide(fits: pd.DataFrame, settings: DecisionSettings, evidence: Evidence | None = None) -> Results:
+def decide(
+    fits: pd.DataFrame, settings: DecisionSettings, evidence: Evidence | None = None, anatomy: Anatomy | None = None
+) -> Results:
     """Correct every family of a table of fits.
 
     Parameters
@@ -90,6 +92,8 @@ def decide(fits: pd.DataFrame, settings: DecisionSettings, evidence: Evidence | 
     settings : DecisionSettings
     evidence : Evidence, optional
         Needed by resels, blocks of a file, permutation, and combinations that use the residuals' correlation.
+    anatomy : Anatomy, optional
+        Grids and atlas labels, which tell where clusters lie.
 
     Returns
     -------
@@ -104,7 +108,7 @@ def decide(fits: pd.DataFrame, settings: DecisionSettings, evidence: Evidence | 
         blocks.append(corrected.blocks)
         for _, family in corrected.cells.groupby("scalar", sort=False):
             summary.append(_summary(family, corrected, settings))
-            found += find_clusters(family)
+            found += find_clusters(family, anatomy)
     sweep = [level_column(alpha) for alpha in settings.levels[1:]]
     return Results(
         stats=pd.concat(stats, ignore_index=True)[[*fits.columns, *names(DECISIONS), *sweep]],
@@ -313,42 +317,3 @@ def _summary(family: pd.DataFrame, corrected: _Corrected, settings: DecisionSett
         for i, (level, column) in enumerate(zip(settings.levels, columns, strict=True))
     ]
     return pd.DataFrame(rows)
-
-
-def find_clusters(decided: pd.DataFrame) -> list[dict[str, object]]:
-    """Clusters of rejected cells of one family, heaviest first: rows of columns.CLUSTERS."""
-    rows = []
-    for _, cells in decided.groupby("bundle", sort=False):
-        radial = cells["r"].to_numpy(np.int64) if "r" in cells.columns else None
-        labels = clusters(cells["s"].to_numpy(np.int64), radial, cells["rejected"].to_numpy(bool))
-        rows += [_describe(cells[labels == k]) for k in range(1, int(labels.max(initial=0)) + 1)]
-    rows.sort(key=lambda row: -float(str(row["weight"])))
-    return [{**row, "cluster": rank} for rank, row in enumerate(rows, start=1)]
-
-
-def _describe(cells: pd.DataFrame) -> dict[str, object]:
-    weight = -np.log10(np.maximum(cells["p"].to_numpy(np.float64), 1e-300))
-    share = weight / weight.sum()
-    centre = cells[["x_mm", "y_mm", "z_mm"]].to_numpy(np.float64).T @ share
-    peak = cells.iloc[int(np.argmax(weight))]
-    radial = "r" in cells.columns
-    sign = "n/a" if peak["statistic"] != "t" else "+" if float((weight * np.sign(cells["value"])).sum()) > 0 else "-"
-    return {
-        "scalar": peak["scalar"],
-        "contrast": peak["contrast"],
-        "bundle": peak["bundle"],
-        "n_cells": len(cells),
-        "weight": float(weight.sum()),
-        "direction": sign,
-        "s_low": int(cells["s"].min()),
-        "s_high": int(cells["s"].max()),
-        "r_low": int(cells["r"].min()) if radial else np.nan,
-        "r_high": int(cells["r"].max()) if radial else np.nan,
-        "x_mm": centre[0],
-        "y_mm": centre[1],
-        "z_mm": centre[2],
-        "p_peak": peak["p"],
-        "q_peak": peak["q"],
-        "value_peak": peak["value"],
-        "estimate_peak": peak["estimate"],
-    }

@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 from spectra_bids.dataset.design_files import read_design
 from spectra_bids.errors import DesignError, MissingInputError, UsageError, shown
-from spectra_bids.group.tables import ABSENT
 from spectra_bids.models.contrasts import (
     Contrast,
     ContrastSpec,
@@ -314,35 +313,3 @@ def join_covariates(
     if joined["session_id"].isna().all():
         joined = joined.drop(columns="session_id")
     return joined, np.array(positions, dtype=np.int64), (*dropped, *((s, why) for s in without))
-
-
-def absence_warnings(status: pd.DataFrame, design: Design, alpha: float = 0.05) -> list[str]:
-    """Bundles that are absent more often in some levels of a factor than in others.
-
-    Parameters
-    ----------
-    status : (n, bundles) DataFrame
-        Status of each bundle in each row of the design.
-    design : Design
-    alpha : float
-        Level of the test (Fisher's exact for two levels, chi-squared for more), not corrected: a warning is cheap.
-
-    """
-    from scipy.stats import chi2_contingency, fisher_exact
-
-    found = []
-    for factor in design.factors:
-        for bundle in status.columns:
-            absent = status[bundle].isin(ABSENT).to_numpy()
-            if not absent.any():
-                continue
-            counts = np.array([[np.sum(absent & (factor.codes == k)), np.sum(~absent & (factor.codes == k))]
-                               for k in range(len(factor.levels))])  # fmt: skip
-            p = fisher_exact(counts)[1] if len(counts) == 2 else chi2_contingency(counts + 1e-12)[1]
-            if p < alpha:
-                shares = ", ".join(f"{name} {a} of {a + b}" for name, (a, b) in zip(factor.levels, counts, strict=True))
-                found.append(
-                    f"{bundle} is absent unequally between levels of {factor.name} ({shares}; p = {p:.2g}): "
-                    "its results may be biased towards those in whom it was found"
-                )
-    return found

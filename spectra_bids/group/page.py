@@ -14,10 +14,11 @@ from spectra_bids import __version__
 from spectra_bids.dataset.names import model_dir, model_page
 from spectra_bids.dataset.outputs import write_text
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group.absence import absence_warnings
 from spectra_bids.group.command import group_command
 from spectra_bids.group.decide import Results
 from spectra_bids.group.exchange import exchange_blocks
-from spectra_bids.group.model import GroupModel, absence_warnings
+from spectra_bids.group.model import GroupModel
 from spectra_bids.group.nested import NAME as LRT
 from spectra_bids.group.tables import Cohort, Dims
 from spectra_bids.models.contrasts import Contrast, column_of
@@ -47,7 +48,10 @@ def write_page(
         what = "1 bundle of the atlas is" if len(absent) == 1 else f"{len(absent)} bundles of the atlas are"
         title = f"{what} in nobody's data and not tested"
         notices.append(Notice("note", title, ", ".join(absent)))
-    warnings = absence_warnings(coverage, model.design)
+    warnings = absence_warnings(coverage, model.design, model.table["participant_id"].tolist())
+    if warnings:
+        title = f"{'A bundle is' if len(warnings) == 1 else 'Bundles are'} absent unequally between groups"
+        notices.append(Notice("warning", title, "; ".join(warnings)))
     page = GroupPage(
         name=model.name,
         formula=model.design.formula.text,
@@ -64,7 +68,7 @@ def write_page(
         units=_units(sidecars, next(iter(cohorts.values())).scalars),
         coverage=coverage,
         space=str(sidecars[0]["Atlas"].get("Space", "atlas space")),
-        provenance=_provenance(sidecars, grids),
+        provenance=_provenance(sidecars, grids, settings.atlas_labels),
         command=group_command(settings, model.name),
         notices=tuple(notices),
         outliers={k: r.outliers for k, r in results.items() if r.outliers is not None},
@@ -161,11 +165,14 @@ def _units(sidecars: Sequence[Mapping[str, Any]], scalars: Sequence[str]) -> dic
     return {s: str(entry.get("Units", "")) for s, entry in described.items()}
 
 
-def _provenance(sidecars: Sequence[Mapping[str, Any]], grids: Mapping[str, Grid]) -> dict[str, str]:
+def _provenance(
+    sidecars: Sequence[Mapping[str, Any]], grids: Mapping[str, Grid], labels: Sequence[str]
+) -> dict[str, str]:
     atlas = sidecars[0]["Atlas"]
     hashes = dict.fromkeys(str(facts.get("SettingsHash")) for facts in sidecars)
     return {
         "Atlas": f"{atlas.get('Name', 'n/a')} ({atlas.get('Space', 'n/a')}; {atlas.get('License', 'n/a')})",
+        **({"Atlas labels": ", ".join(labels)} if labels else {}),
         "Participant-level settings": ", ".join(hashes),
         "spectra-bids": __version__,
         **{f"Grid {name}": f"checksum {grid.checksum[:16]}…" for name, grid in grids.items()},

@@ -63,6 +63,16 @@ _CLUSTER_HEADINGS = {
     "p_peak": "p",
     "q_peak": "q",
     "weight": "Weight",
+    "length_mm": "Length, mm",
+    "width_mm": "Width, mm",
+    "share_bundle": "Of the bundle",
+    "side": "Side",
+    "place": "Part of the tract",
+    "x_peak_mm": "Peak x, mm",
+    "y_peak_mm": "Peak y, mm",
+    "z_peak_mm": "Peak z, mm",
+    "label_peak": "Region at the peak",
+    "labels": "Regions",
 }
 _DESCRIPTIONS = {c.name: c.description for c in (*CLUSTERS, *BLOCKS)} | {
     "kind": "1D: along the tract; 2D: and across it"
@@ -317,8 +327,9 @@ def _cluster_tables(family: Family) -> tuple[TableItem, ...]:
     heads = [(key, text, _DESCRIPTIONS[key]) for key, text in _CLUSTER_HEADINGS.items()]
     if family.kind == "1D":
         heads = [(key, "Nodes" if key == "n_cells" else text, said) for key, text, said in heads]
-        heads = [head for head in heads if head[0] not in ("r_low", "r_high")]
+        heads = [head for head in heads if head[0] not in ("r_low", "r_high", "width_mm")]
     frame = family.clusters.sort_values("cluster", kind="stable").copy()
+    frame = frame.drop(columns=[key for key in ("label_peak", "labels") if frame[key].isna().all()])
     frame["direction"] = frame["direction"].map({"+": "positive", "-": "negative"}).fillna("n/a")
     caption = "Clusters: rejected cells that touch each other, the heaviest first. Centres are weighted by −log10 p."
     return (table(f"clusters-{alphanumeric(family.name)}", frame, heads, caption, tools=len(frame) > 8),)

@@ -189,6 +189,8 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
         parts.append(f"{distance} mm from {start}")
     if np.isfinite(cluster.get("r_low", np.nan)):
         parts.append(_span("radial bin", int(cluster["r_low"]), int(cluster["r_high"]), int(rows["r"].max())))
+    if located := _place(cluster):
+        parts.append(located)
     text = ", ".join(parts) + ". "
     contrast = next((c for c in page.contrasts if c.name == family.contrast), ContrastItem(family.contrast))
     sign = {"+": contrast.up, "-": contrast.down}.get(str(cluster["direction"]), "")
@@ -203,7 +205,24 @@ def _cluster(cluster: pd.Series[Any], family: Family, page: GroupPage) -> str:
     if not any(np.isfinite(cluster[f"{axis}_mm"]) for axis in "xyz"):
         return text.rstrip()  # profiles that were imported: nobody knows where
     centre = ", ".join(f"{axis} {_mm(cluster[f'{axis}_mm'])}" for axis in "xyz")
-    return text + f"Centre: {centre} mm ({page.space})."
+    text += f"Centre: {centre} mm ({page.space})."
+    if any(np.isfinite(cluster[f"{axis}_peak_mm"]) for axis in "xyz"):
+        top = ", ".join(f"{axis} {_mm(cluster[f'{axis}_peak_mm'])}" for axis in "xyz")
+        text += f" Peak: {top} mm."
+    if isinstance(cluster["labels"], str):
+        text += f" At the peak: {cluster['label_peak']}. Over the cluster: {cluster['labels']}."
+    return text
+
+
+#: Words of the column `side`.
+SIDES = {"left": "left hemisphere", "right": "right hemisphere", "midline": "midline", "both": "both hemispheres"}
+
+
+def _place(cluster: pd.Series[Any]) -> str:
+    """Part of the tract and hemisphere of a cluster: "in the posterior third, left hemisphere"."""
+    place, side = cluster["place"], SIDES.get(str(cluster["side"]), "")
+    along = f"{'over' if place == 'whole length' else 'in'} the {place}" if isinstance(place, str) else ""
+    return ", ".join(part for part in (along, side) if part)
 
 
 def _span(name: str, low: int, high: int, last: int) -> str:

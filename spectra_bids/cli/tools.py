@@ -120,6 +120,20 @@ def export_results(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def voxels(arguments: Sequence[str]) -> int:
+    """`spectra-bids voxels OUT --design TABLE --mask MASK --formula FORMULA`."""
+    from spectra_bids.cli.voxels import voxels as run
+
+    return run(arguments)
+
+
+def review(arguments: Sequence[str]) -> int:
+    """`spectra-bids review OUT`."""
+    from spectra_bids.cli.voxels import review as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -150,4 +164,6 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "import-afq": _logged(import_afq),
     "to-modelarray": _logged(to_modelarray),
     "export-results": _logged(export_results),
+    "voxels": _logged(voxels),
+    "review": _logged(review),
 }

@@ -14,7 +14,7 @@ from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import results, subject
+from spectra_bids.report import results, subject, voxels
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
 
 
@@ -56,6 +56,11 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
     """
     shown = group_figures(page) if drawn is None else drawn
     return _render(f"model-{page.name}", "Group report", results.sections(page, shown))
+
+
+def voxel_page(page: voxels.VoxelPage) -> str:
+    """HTML of the page of a voxel-wise analysis."""
+    return _render(page.name, "Voxel-wise report", voxels.sections(page))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

@@ -14,6 +14,7 @@ from spectra_bids.columns import FIT_STATUSES
 from spectra_bids.dataset.outputs import write_bytes
 from spectra_bids.errors import UsageError
 from spectra_bids.estimate import least_mem
+from spectra_bids.models.contrasts import Contrast
 from spectra_bids.models.fits import fit_design
 from spectra_bids.voxels.model import VoxelModel
 
@@ -112,9 +113,17 @@ def fit_voxels(
             tested = np.isfinite(test.p)
             for name, values in into.items():
                 values[here] = np.where(tested, getattr(test, name), np.nan)
-    kinds = [("t" if c.type == "T" or len(c.weights) == 1 else "F", float(len(c.weights))) for c in model.contrasts]
-    tests = tuple(VoxelTest(*kind, **found) for kind, found in zip(kinds, maps, strict=True))
+    tests = tuple(_finished(contrast, found) for contrast, found in zip(model.contrasts, maps, strict=True))
     return VoxelFits(nobs, status, spread["sd_random"], spread["sd_residual"], tests)
+
+
+def _finished(contrast: Contrast, found: dict[str, F]) -> VoxelTest:
+    """The test of a contrast; an F of one row, which the engine has as a t, is its square."""
+    if contrast.type == "T":
+        return VoxelTest("t", 1.0, **found)
+    nothing = np.full(len(found["p"]), np.nan)
+    value = found["value"] ** 2 if len(contrast.weights) == 1 else found["value"]
+    return VoxelTest("F", float(len(contrast.weights)), **{**found, "value": value, "estimate": nothing, "se": nothing})
 
 
 def write_fits(path: Path, fits: VoxelFits, key: str) -> None:

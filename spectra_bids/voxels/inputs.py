@@ -78,7 +78,8 @@ def read_inputs(settings: VoxelSettings, mask: Mask) -> Inputs:
     with ModelArrayFile(settings.hdf5) as file:
         if file.cells() is not None:
             raise InputDataError(
-                f"{settings.hdf5} holds cells of bundles, not voxels", "The group level analyses these: group --formula."
+                f"{settings.hdf5} holds cells of bundles, not voxels",
+                "The group level analyses these: group --formula.",
             )
         scalar = file.choose(settings.scalar)
         file.require_mask(mask, file.n_elements(scalar))

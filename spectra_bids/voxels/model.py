@@ -100,8 +100,10 @@ def _centred(
             f"--centre takes all, none, or numeric covariates of the formula: {listed(numeric) or 'it has none'}. "
             f"Got {listed(wrong)}"
         )
-    complete = ~np.any([where_missing(table[name]) for name in formula.all_columns], axis=0) if chosen else None
-    means = {name: float(table.loc[complete, name].mean()) for name in chosen}
+    if not chosen:
+        return table, {}
+    complete = ~np.any([where_missing(table[name]) for name in formula.all_columns], axis=0)
+    means = {name: float(table[name].to_numpy(np.float64)[complete].mean()) for name in chosen}
     out = table.copy()
     for name, mean in means.items():
         out[name] = table[name] - mean

@@ -1,14 +1,14 @@
 """Settings of a voxel-wise analysis, and the names of its files.
 
-    OUT/<name>.html                                            page
-    OUT/<name>/<name>_model.json                               model, inputs, files: what `review` prints; written last
-    OUT/<name>/<name>_design.tsv                               a row per input, a column per column of X
-    OUT/<name>/<name>_{summary,blocks}.tsv                     a row per contrast; a row per contrast and region
-    OUT/<name>/<name>_fits.npz                                 the fits, for other decisions on them
-    OUT/<name>/stat-{nobs,status}_statmap.nii.gz
-    OUT/<name>/contrast-<label>_stat-{t,F,effect,se,df,p,q,rejected}_statmap.nii.gz
-    OUT/<name>/contrast-<label>_desc-{clusters,maxima,extended}_peaks.tsv
-    OUT/<name>/figures/contrast-<label>_desc-{mosaic,glass}.png
+OUT/<name>.html                                            page
+OUT/<name>/<name>_model.json                               model, inputs, files: what `review` prints; written last
+OUT/<name>/<name>_design.tsv                               a row per input, a column per column of X
+OUT/<name>/<name>_{summary,blocks}.tsv                     a row per contrast; a row per contrast and region
+OUT/<name>/<name>_fits.npz                                 the fits, for other decisions on them
+OUT/<name>/stat-{nobs,status}_statmap.nii.gz
+OUT/<name>/contrast-<label>_stat-{t,F,effect,se,df,p,q,rejected}_statmap.nii.gz
+OUT/<name>/contrast-<label>_desc-{clusters,maxima,extended}_peaks.tsv
+OUT/<name>/figures/contrast-<label>_desc-{mosaic,glass}.png
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class VoxelSettings:
     scalar: str = ""
     contrasts: tuple[str, ...] = ()
     centre: tuple[str, ...] = ("all",)
-    blocks: Path | None = None
+    blocks: str = ""
     labels: tuple[str, ...] = ()
     decision: DecisionSettings = field(default_factory=lambda: DecisionSettings(mode="fdr"))
     tails: Tails = "two"
@@ -80,7 +80,7 @@ class VoxelSettings:
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", self.name) or self.name == "figures":
             raise UsageError(f"--analysis-name takes letters, digits, '_', '-' and '.'. Got {self.name!r}")
-        if self.decision.hierarchical and self.blocks is None:
+        if self.decision.hierarchical and not self.blocks:
             raise UsageError("hierarchical FDR needs regions", "Name a volume of them with --blocks.")
 
     @property

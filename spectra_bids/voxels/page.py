@@ -56,7 +56,7 @@ def page_text(
         name=settings.name,
         formula=model.design.formula.text,
         contrasts=tuple(parts),
-        design=summarize_design(model.design, model.table),
+        design=summarize_design(model.design, inputs.table),
         decision=settings.decision,
         tails=settings.tails,
         random=bool(model.design.random),

@@ -12,6 +12,8 @@ from scipy import stats
 
 SHAPE, N = (6, 7, 5), 40
 AFFINE = np.diag([3.0, 3, 3, 1])
+#: The head of a PNG with its size.
+DOT = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\0\x01\0\0\0\x01"
 FIXED = "value ~ age + C(sex) + apoe4"
 
 
@@ -32,6 +34,12 @@ def cohort(tmp_path_factory):
         data[:2][rng.uniform(size=(2, *SHAPE[1:])) < 0.15] = np.nan
         nib.save(nib.Nifti1Image(data.astype(np.float32), AFFINE), folder / name)
     return folder, table, mask
+
+
+@pytest.fixture(autouse=True)
+def no_pictures(monkeypatch):
+    """Numbers alone: nilearn takes a second for each contrast."""
+    monkeypatch.setattr("spectra_bids.voxels.draw", lambda *_: (DOT, DOT))
 
 
 def fitted(cohort, cli, name, formula, *more):

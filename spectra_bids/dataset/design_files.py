@@ -77,13 +77,23 @@ def read_sessions(bids_dir: Path, subjects: Iterable[str]) -> pd.DataFrame:
     return _typed(raw, described, Path(bids_dir) / "sub-*" / "sub-*_sessions.tsv", [])
 
 
-def read_image_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame, tuple[str, ...]]:
+def read_image_table(
+    path: Path, column: str = "", within: str = ""
+) -> tuple[tuple[str, ...], pd.DataFrame, tuple[str, ...]]:
     """Images and covariates: a .tsv, .csv or .xlsx whose first column names files.
+
+    Parameters
+    ----------
+    path : Path
+    column : str
+        Column that names them instead, if there is one of that name.
+    within : str
+        Column within whose values names are unique, if there is one.
 
     Returns
     -------
     images : tuple of str
-        The first column, as written.
+        Their names, as written.
     table : DataFrame
         All columns, the others typed as `read_design` types them.
     notes : tuple of str
@@ -97,8 +107,8 @@ def read_image_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame, tuple[s
     """
     path = Path(path)
     raw = _raw(path, "")
-    first = str(raw.columns[0])
-    lost, twice = raw[first].isna(), raw[first].duplicated()
+    first = column if column in raw else str(raw.columns[0])
+    lost, twice = raw[first].isna(), raw.duplicated([first, within] if within in raw else [first])
     if lost.any():
         raise DesignError(f"Column {first} of {path} must name an image in every row. Got none in line {_line(lost)}")
     if twice.any():
@@ -106,7 +116,7 @@ def read_image_table(path: Path) -> tuple[tuple[str, ...], pd.DataFrame, tuple[s
     notes: list[str] = []
     described = _described(path.with_suffix(".json"))
     table = _typed(raw.drop(columns=first), described, path, notes)
-    table.insert(0, first, raw[first])
+    table.insert(0, first, raw[first])  # text, whatever the names look like
     return tuple(map(str, raw[first])), table, tuple(notes)
 
 

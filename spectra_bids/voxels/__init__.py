@@ -21,6 +21,7 @@ from spectra_bids.dataset.outputs import clear_leftovers, remove, sha256, write_
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.io.labels import read_labels
 from spectra_bids.io.masks import Mask, read_mask
+from spectra_bids.report.words import counted
 from spectra_bids.settings import settings_hash
 from spectra_bids.voxels.decide import Decided, decide, regions_of, summary
 from spectra_bids.voxels.fit import VoxelFits, fit_voxels, read_fits, require_memory, write_fits
@@ -71,9 +72,8 @@ def run(settings: VoxelSettings) -> int:
     decided = decide(settings, model, fits, regions_of(mask, volume))
     _write(settings, inputs, mask, model, fits, decided, [_volume(files) for files in named], fits_key, key)
     write_back(settings, model, fits, decided)
-    print(
-        f"{settings.name}: {model.design.n} inputs, {mask.n} voxels, {len(model.contrasts)} contrasts; {settings.page}"
-    )
+    what = counted(len(model.contrasts), "contrast")
+    print(f"{settings.name}: {model.design.n} inputs, {mask.n} voxels, {what}; {settings.page}")
     return 0
 
 

@@ -69,7 +69,8 @@ def read_inputs(settings: VoxelSettings, mask: Mask) -> Inputs:
         If the table does not name inputs of the HDF5 file, or the file was made with another mask.
 
     """
-    names, table, notes = read_image_table(settings.design)
+    stored_names = ("", "") if settings.hdf5 is None else (_SOURCE, _SCALAR)
+    names, table, notes = read_image_table(settings.design, *stored_names)
     if settings.hdf5 is None:
         paths = tuple(located(name, settings.design) for name in names)
         require_files(paths, f"images that {settings.design} names")
@@ -103,15 +104,13 @@ def read_inputs(settings: VoxelSettings, mask: Mask) -> Inputs:
 def _of_scalar(
     settings: VoxelSettings, table: pd.DataFrame, names: tuple[str, ...], scalar: str
 ) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows of a cohort file that are of the scalar, and the names of their inputs."""
+    """Rows of a cohort file that are of the scalar, and their names."""
     if _SCALAR in table:
         mine = (table[_SCALAR].astype(str) == scalar).to_numpy()
         if not mine.any():
             raise DesignError(f"column {_SCALAR} of {settings.design} never says {scalar}")
         table = table[mine].reset_index(drop=True)
         names = tuple(name for name, here in zip(names, mine, strict=True) if here)
-    if _SOURCE in table:
-        names = tuple(table[_SOURCE].astype(str))
     return table, names
 
 

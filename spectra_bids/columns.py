@@ -94,6 +94,10 @@ BUNDLE = (
 )
 
 
+#: Follows the scalars where --lesion-mask is given.
+LESION_LOAD = Column("lesion_load", "Share of the row's points in the lesion mask; n/a without a mask or points")
+
+
 def scalar_columns(scalar: str, units: str, spread: bool) -> tuple[Column, ...]:
     """Columns of one scalar, `<model>_<param>`; with `spread` also its `_sd`."""
     mean = Column(scalar, f"Mean of {scalar} over the row's points; in 1D weighted by 1 / distance to the node", units)

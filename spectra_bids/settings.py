@@ -49,6 +49,22 @@ class GridSettings:
 
 
 @dataclass(frozen=True)
+class PointSettings:
+    """Which points of a bundle count, and how much: names of masks and weights as files end, or paths of masks."""
+
+    include_mask: str = ""
+    exclude_mask: str = ""
+    lesion_mask: str = ""
+    streamline_weights: str = ""
+
+    def __post_init__(self) -> None:
+        if not all(c.isalnum() or c in "_-" for c in self.streamline_weights):
+            raise UsageError(
+                f"--streamline-weights is a name such as sift2, which files end in. Got {self.streamline_weights!r}"
+            )
+
+
+@dataclass(frozen=True)
 class ProfileSettings:
     """What decides the numbers of a subject's profiles."""
 
@@ -57,6 +73,7 @@ class ProfileSettings:
     min_points: int = 5
     registration: Registration = "auto"
     random_seed: int = 0
+    points: PointSettings = field(default_factory=PointSettings)
 
     def __post_init__(self) -> None:
         for flag, value in (("--min-streamlines", self.min_streamlines), ("--min-points", self.min_points)):

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from spectra_bids.columns import BLOCKS, CLUSTERS, SUMMARY, names
-from spectra_bids.group.decide import decide, find_clusters, level_column
+from spectra_bids.group.decide import decide, level_column
 from spectra_bids.settings import DecisionSettings
 
 NAN = float("nan")
@@ -107,40 +107,6 @@ def test_plain_fdr_has_one_level_and_no_blocks_to_select():
     assert found.stats["block_selected"].isna().all()
     adaptive = decide(family(EXAMPLE), settings(mode="fdr", adaptive=True))
     assert adaptive.summary["mode"].tolist() == ["fdr (BKY)"]
-
-
-def rejected(cells: list[tuple[str, int, int, float, float]]) -> pd.DataFrame:
-    rows = [
-        {"bundle": b, "scalar": "fa", "contrast": "group", "s": s, "r": r, "p": p, "q": 2 * p, "rejected": p < 0.05,
-         "value": v, "estimate": v / 10, "statistic": "t", "x_mm": 10.0 * s, "y_mm": 1.0 * r, "z_mm": 3.0}
-        for b, s, r, p, v in cells
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def test_clusters_are_ranked_over_bundles_and_placed_by_weight():
-    strong = [("B", 3, 0, 1e-6, -9), ("B", 4, 0, 1e-2, -3), ("B", 4, 1, 1e-4, -5)]
-    found = find_clusters(rejected([("A", 0, 0, 0.01, 2), ("A", 1, 0, 0.5, 0), ("A", 2, 0, 0.01, 2), *strong]))
-    assert [(c["bundle"], c["cluster"], c["n_cells"]) for c in found] == [("B", 1, 3), ("A", 2, 1), ("A", 3, 1)]
-    first = found[0]
-    assert first["weight"] == pytest.approx(12)
-    assert first["x_mm"] == pytest.approx((6 * 30 + 2 * 40 + 4 * 40) / 12)
-    assert first["y_mm"] == pytest.approx(4 / 12)
-    assert (first["s_low"], first["s_high"], first["r_low"], first["r_high"]) == (3, 4, 0, 1)
-    assert first["direction"] == "-"
-    assert (first["p_peak"], first["value_peak"], first["estimate_peak"]) == (1e-6, -9, -0.9)
-    assert found[1]["direction"] == "+"
-
-
-def test_a_p_value_of_zero_has_a_finite_weight():
-    (cluster,) = find_clusters(rejected([("A", 0, 0, 0.0, 40), ("A", 1, 0, 0.01, 3)]))
-    assert np.isfinite(cluster["weight"])
-    assert cluster["x_mm"] == pytest.approx(0, abs=0.1)
-
-
-def test_an_f_test_has_no_direction():
-    cells = rejected([("A", 0, 0, 0.001, 9)]).assign(statistic="F", estimate=NAN)
-    assert find_clusters(cells)[0]["direction"] == "n/a"
 
 
 class Stored:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from spectra_bids.errors import DesignError, MissingInputError, UsageError
-from spectra_bids.group.model import absence_warnings, default_name, make_model, read_model_file
+from spectra_bids.group.model import default_name, make_model, read_model_file
 from spectra_bids.settings import GroupSettings, RunSettings
 
 
@@ -161,14 +161,3 @@ def test_a_model_file_gives_formula_and_contrasts(bids):
     model = make_model(settings(bids, "", model_file=path), EVERYBODY)
     assert [c.name for c in model.contrasts] == ["b_vs_a"]
     assert model.design.group_name == "site"
-
-
-def test_absence_that_differs_between_groups_is_a_warning(bids):
-    model = make_model(settings(bids), EVERYBODY)
-    group = model.table["group"].to_numpy()
-    status = pd.DataFrame({"AF": np.where(group == "b", "no_bundle", "ok"), "CST": "ok", "UF": "ok"})
-    status.loc[status.index[:2], "UF"] = "few_streamlines"
-    (warning,) = absence_warnings(status, model.design)
-    assert "AF" in warning
-    assert "a 0 of 6, b 6 of 6" in warning
-    assert "group" in warning

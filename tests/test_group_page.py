@@ -52,6 +52,7 @@ FORMULA = "value ~ group + age + (1|site)"
             "fitting": FitSettings(harmonize=HarmonizeSettings("scanner", ("age", "sex"), "group=control")),
             "calibrate": 200,
             "sensitivity": True,
+            "atlas_labels": ("my labels.nii.gz=names.tsv", "tissues"),
         },
         {
             "formula": FORMULA,

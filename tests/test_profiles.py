@@ -27,7 +27,7 @@ from strategies import (
 from spectra_bids.bundle import Bundle, Volume
 from spectra_bids.demo.people import load_people
 from spectra_bids.geometry.grid import Grid, assign, build_grid
-from spectra_bids.geometry.sampling import refine, sample
+from spectra_bids.geometry.sampling import refine, sample, sample_nearest
 from spectra_bids.profiles import Cells, Profile, profile
 
 
@@ -500,3 +500,64 @@ def test_no_input_is_changed():
     assert np.array_equal(before[0], bundle.points)
     assert np.array_equal(before[1], volume.data)
     assert before[2] == replace(grid).checksum
+
+
+# --- masks, lesions, weights of streamlines ---------------------------------------------------------------------------
+
+
+def test_a_streamline_of_weight_2_counts_as_two():
+    bundle, grid, volume = _weighable()
+    weights = np.where(np.arange(bundle.n_streamlines) % 3 == 0, 2.0, 1.0)
+    doubled = bundle.take(np.repeat(np.arange(bundle.n_streamlines), weights.astype(int)))
+    one = profile(bundle, grid, {"v": volume}, weights=weights)
+    other = profile(doubled, grid, {"v": volume})
+    for a, b in ((one.along, other.along), (one.across, other.across)):
+        np.testing.assert_allclose(a.mean["v"], np.where(np.isnan(a.mean["v"]), np.nan, b.mean["v"]), rtol=1e-10)
+    np.testing.assert_allclose(one.bundle_mean["v"], other.bundle_mean["v"], rtol=1e-12)
+
+
+def test_weighted_means_equal_a_group_by():
+    bundle, grid, volume = _weighable()
+    weights = np.random.default_rng(3).uniform(0.1, 3, bundle.n_streamlines)
+    _, bundle, _ = refine(bundle, bundle, min(grid.s_len, volume.voxel_size) / 2)
+    points = by_hand(bundle, grid, volume)
+    points["w"] = weights[points["streamline"]]
+    found = profile(bundle, grid, {"v": volume}, weights=weights, min_points=1)
+    near = points["w"] / (points["d"] + 1e-8)
+    along = (points["v"] * near).groupby(points["s"]).sum() / near.groupby(points["s"]).sum()
+    np.testing.assert_allclose(found.along.mean["v"][along.index], along, rtol=1e-10)
+    cell = points["s"] * grid.nr + points["r"]
+    across = (points["v"] * points["w"]).groupby(cell).sum() / points["w"].groupby(cell).sum()
+    np.testing.assert_allclose(found.across.mean["v"][across.index], across, rtol=1e-10)
+
+
+def test_equal_weights_change_nothing_and_a_wrong_number_is_refused():
+    bundle, grid, volume = _weighable()
+    plain = profile(bundle, grid, {"v": volume})
+    same = profile(bundle, grid, {"v": volume}, weights=np.full(bundle.n_streamlines, 0.7))
+    assert_same_cells(plain.along, same.along)
+    assert plain.along.lesion_load is None
+    with pytest.raises(ValueError, match="there are 2 weights for"):
+        profile(bundle, grid, {"v": volume}, weights=np.ones(2))
+
+
+def test_excluding_is_including_the_rest_and_the_load_counts_every_point():
+    bundle, grid, volume = _weighable()
+    half = np.zeros(volume.data.shape, np.float32)
+    half[: half.shape[0] // 2] = 1
+    mask, rest = Volume(half, volume.affine), Volume(1 - half, volume.affine)
+    without = profile(bundle, grid, {"v": volume}, exclude=mask, lesion=mask)
+    assert_same_cells(without.along, profile(bundle, grid, {"v": volume}, mask=rest).along)
+    every = profile(bundle, grid, {"v": volume}, lesion=mask)
+    np.testing.assert_array_equal(without.along.lesion_load, every.along.lesion_load)
+    _, fine, _ = refine(bundle, bundle, min(grid.s_len, volume.voxel_size) / 2)
+    inside = np.nan_to_num(sample_nearest(mask, fine.points)) != 0
+    share = pd.Series(inside).groupby(assign(grid, fine).s).mean()
+    np.testing.assert_allclose(every.along.lesion_load[share.index], share, rtol=1e-12)
+    assert every.lesion_load == pytest.approx(inside.mean())
+
+
+def _weighable() -> tuple[Bundle, Grid, Volume]:
+    """A ribbon, its grid, and a smooth map around it."""
+    bundle = ribbon(n=40)
+    return bundle, build_grid(bundle, "ribbon"), smooth_volume()

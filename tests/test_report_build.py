@@ -188,6 +188,8 @@ def _clusters(kind: str, bundle: str, scalar: str, contrast: str, found: bool) -
         "p_peak": 1e-6,
         "q_peak": 1e-4,
     }
+    row |= {"side": "left", "place": "posterior third", "x_peak_mm": -23.6, "y_peak_mm": -14.0, "z_peak_mm": 15.2}
+    row |= {"label_peak": "CST L", "labels": "CST L 62 %; OUTSIDE 38 %"}
     row |= {"x_mm": -24.2, "y_mm": -15.1, "z_mm": 16.0, "value_peak": -6.0, "estimate_peak": -0.06}
     return pd.DataFrame([row] if found else [], columns=names(CLUSTERS))
 
@@ -218,10 +220,22 @@ def test_the_summary_says_what_was_found_and_where() -> None:
     text = Page(group_page(group())).text["summary"]
     assert "fitted to 8 people (9 sessions)" in text
     assert "1 of 3 bundles selected (R = 1, m = 3, level 0.05); 3 of 35 nodes rejected (level 0.05)." in text
-    assert "AF_L: 3 nodes, nodes 4–6 of 0–11, 20–30 mm from the posterior end. Negative effect" in text
+    where = "AF_L: 3 nodes, nodes 4–6 of 0–11, 20–30 mm from the posterior end, in the posterior third, left hemisphere"
+    assert f"{where}. Negative effect" in text
+    assert "Peak: x −24, y −14, z 15 mm. At the peak: CST L. Over the cluster: CST L 62 %; OUTSIDE 38 %." in text
     assert "t = −6, estimate −0.06, p = 1e−6, q = 0.0001. Centre: x −24, y −15, z 16 mm (MNI152)." in text
     assert "radial bins 0–2 of 0–2" in text
     assert "Nothing was found" not in text
+
+
+def test_without_atlas_labels_or_a_place_no_words_are_made_up() -> None:
+    page = group()
+    gone = dict.fromkeys(("side", "place", "label_peak", "labels"))
+    parsed = Page(group_page(replace(page, clusters={k: c.assign(**gone) for k, c in page.clusters.items()})))
+    assert "20–30 mm from the posterior end. Negative effect" in parsed.text["summary"]
+    assert "Over the cluster" not in parsed.text["summary"]
+    assert "Region at the peak" not in parsed.text["results"]
+    assert "Region at the peak" in Page(group_page(page)).text["results"]
 
 
 def test_finding_nothing_is_said_plainly_with_what_it_means() -> None:

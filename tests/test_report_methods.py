@@ -13,7 +13,7 @@ from spectra_bids.report.methods import (
     versions,
 )
 from spectra_bids.report.references import REFERENCES
-from spectra_bids.settings import ProfileSettings
+from spectra_bids.settings import PointSettings, ProfileSettings
 
 
 def test_methods_follow_the_settings() -> None:
@@ -35,3 +35,13 @@ def test_every_reference_is_in_both_files_and_bibtex_balances() -> None:
     assert citation_bib().count("{") == citation_bib().count("}")
     cited = set(re.findall(r"\[([a-z]+\d{4})\]", citation_md().split("## References")[0]))
     assert cited == set(REFERENCES)
+
+
+def test_masks_and_weights_are_said_where_they_were_used():
+    chosen = PointSettings("desc-brain_mask", "", "label-lesion_roi", "sift2")
+    text = " ".join(participant_methods(ProfileSettings(points=chosen)))
+    assert "Only points inside desc-brain_mask count." in text
+    assert "inside label-lesion_roi" in text
+    assert "by their weights, sift2" in text
+    assert "do not count, and" in text
+    assert "lesion" not in " ".join(participant_methods(ProfileSettings()))

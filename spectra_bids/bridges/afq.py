@@ -9,8 +9,9 @@ So the grids are nodes alone: no places in mm, no radial bins, no names of the e
 
 from __future__ import annotations
 
+import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -76,6 +77,11 @@ class AfqProfiles:
         """Scalars of the columns, `<model>_<param>`."""
         return tuple(next(iter(self.values.values())))
 
+    @property
+    def absence(self) -> NDArray[np.bool_]:
+        """Which session has no value of a bundle, (N, bundles)."""
+        return np.array([np.isnan(list(v.values())).all(axis=(0, 2)) for v in self.values.values()]).T
+
 
 def import_afq(
     profiles: Path, subjects: Path | None, out: Path, bids: Path, columns: AfqColumns | None = None
@@ -94,21 +100,57 @@ def import_afq(
     """
     columns = columns or AfqColumns()
     found = read_afq(profiles, columns)
-    people = _people(found, subjects, columns)
-    _require_ours(out, bids)
+    people = None if subjects is None else load_table(subjects)
     source = sha256(profiles)
-    write_dataset_files(out, (("raw", bids),))
-    for grid in found.grids.values():
-        write_grid(out, LABEL, grid, None, source)
-    _write_people(bids, found, people)
-    for row in range(len(found.sessions)):
-        _write_session(out, found, row, {profiles.name: source})
+    write_profiles(found, people, subjects, out, bids, [{profiles.name: source}] * len(found.sessions), columns)
     return found
+
+
+def write_profiles(
+    found: AfqProfiles,
+    people: pd.DataFrame | None,
+    people_path: Path | None,
+    out: Path,
+    bids: Path,
+    sources: Sequence[Mapping[str, str]],
+    columns: AfqColumns,
+    program: str = "AFQ",
+) -> None:
+    """Write an output directory and a BIDS folder of profiles that another program made; raises as `import_afq`.
+
+    Parameters
+    ----------
+    found : AfqProfiles
+    people : DataFrame, optional
+        A row per subject (or session), text; `people_path` is its file, for messages.
+    out, bids : Path
+    sources : sequence of N mappings
+        File name to SHA-256 of what each session's profiles were read from.
+    columns : AfqColumns
+        Names of the columns of `people`.
+    program : str
+        Who made the profiles.
+
+    """
+    joined = _people(found, people, people_path, columns)
+    _require_ours(out, bids)
+    write_dataset_files(out, (("raw", bids),))
+    every = "".join(sorted({digest for each in sources for digest in each.values()}))
+    made_of = every if len(every) <= 64 else hashlib.sha256(every.encode()).hexdigest()
+    for grid in found.grids.values():
+        write_grid(out, LABEL, grid, None, made_of)
+    _write_people(bids, found, joined)
+    for row in range(len(found.sessions)):
+        _write_session(out, found, row, sources[row], program)
 
 
 def read_afq(path: Path, columns: AfqColumns) -> AfqProfiles:
     """Read a table of profiles; raises as `import_afq`."""
-    table = _load(path)
+    return profiles_of(load_table(path), path, columns)
+
+
+def profiles_of(table: pd.DataFrame, path: Path, columns: AfqColumns) -> AfqProfiles:
+    """Profiles of a long table, text; `path` is its file, for messages. Raises as `import_afq`."""
     keys = {key: _column(table, path, key, getattr(columns, key)) for key in _KEYS}
     lost = [c for c in (*columns.covariates, *columns.scalars) if c not in table]
     if lost:
@@ -188,7 +230,7 @@ def _stack(
 # --- the table ------------------------------------------------------------------------------------------------------
 
 
-def _load(path: Path) -> pd.DataFrame:
+def load_table(path: Path) -> pd.DataFrame:
     """Table of text with its header; missing values are NaN, an index column without a name is left out."""
     if not path.is_file():
         raise MissingInputError(f"There is no file {path}")
@@ -270,15 +312,14 @@ def _scalar(name: str) -> str:
 # --- the people -----------------------------------------------------------------------------------------------------
 
 
-def _people(found: AfqProfiles, path: Path | None, columns: AfqColumns) -> pd.DataFrame:
+def _people(found: AfqProfiles, table: pd.DataFrame | None, path: Path | None, columns: AfqColumns) -> pd.DataFrame:
     """One row per session: subject, session, source and all covariates; those of subjects.csv joined."""
     sessions = found.sessions
-    if path is None:
+    if table is None or path is None:
         return sessions
-    table = _load(path)
     key = _column(table, path, "subject", columns.subject)
     visit = next((c for c in ((columns.session,) if columns.session else _KEYS["session"]) if c in table), "")
-    table["subject"] = list(_labels(table[key], "sub-", "subjects", path))
+    table = table.assign(subject=list(_labels(table[key], "sub-", "subjects", path)))
     on = ["subject"]
     if visit and sessions["session"].notna().any():
         table["session"] = [plain(str(v).removeprefix("ses-")) for v in table[visit]]
@@ -344,19 +385,20 @@ def _require_ours(out: Path, bids: Path) -> None:
         raise OutputError(f"{out} holds profiles on other grids ({other[0]})", "Import into a folder of its own")
 
 
-def _write_session(out: Path, found: AfqProfiles, row: int, sources: dict[str, str]) -> None:
+def _write_session(out: Path, found: AfqProfiles, row: int, sources: Mapping[str, str], program: str) -> None:
     """Tables of one session with their sidecars; tables last."""
     who = found.sessions.iloc[row]
     session = None if pd.isna(who["session"]) else str(who["session"])
     checksums = {name: grid.checksum for name, grid in found.grids.items()}
+    origin = "an AFQ table" if program == "AFQ" else f"{program}'s tables"
     facts: dict[str, Any] = {
         "Sources": list(sources),
-        "SourceHashes": sources,
-        "Atlas": {"Name": "AFQ nodes (no atlas)", "Label": LABEL, "Space": "n/a", "License": "n/a"},
+        "SourceHashes": dict(sources),
+        "Atlas": {"Name": f"{program} nodes (no atlas)", "Label": LABEL, "Space": "n/a", "License": "n/a"},
         "GridChecksums": checksums,
         "RegistrationRoute": "n/a",
-        "Notes": ["Imported from an AFQ table: nodes without places; why a value is missing is not known"],
-        "SettingsHash": settings_hash(checksums, sources, __version__),
+        "Notes": [f"Imported from {origin}: nodes without places; why a value is missing is not known"],
+        "SettingsHash": settings_hash(checksums, dict(sources), __version__),
         "SpectraBidsVersion": __version__,
     }
     content = {"profile1D": (_profile_table(found, row), PROFILE_1D), "bundle": (_bundle_table(found, row), BUNDLE)}

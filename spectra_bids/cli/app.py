@@ -21,6 +21,7 @@ from spectra_bids.settings import (
     HarmonizeSettings,
     ParticipantSettings,
     PermutationSettings,
+    PointSettings,
     ProfileSettings,
     RunSettings,
 )
@@ -189,8 +190,9 @@ def participant_settings(options: argparse.Namespace, run: RunSettings) -> Parti
     from spectra_bids.dataset.atlas_store import find_atlas
 
     grid = GridSettings(options.s_len, options.r_len, options.ns, options.nr, options.robust, options.radial)
+    points = PointSettings(options.include_mask, options.exclude_mask, options.lesion_mask, options.streamline_weights)
     profile = ProfileSettings(
-        grid, options.min_streamlines, options.min_points, options.registration, options.random_seed
+        grid, options.min_streamlines, options.min_points, options.registration, options.random_seed, points
     )
     return ParticipantSettings(run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile)
 

@@ -92,6 +92,25 @@ def profiles(group: argparse._ArgumentGroup) -> None:
         default="signed",
         help="signed coordinate across the bundle, or distance to its core (signed)",
     )
+    group.add_argument(
+        "--include-mask",
+        default="",
+        metavar="NAME|PATH",
+        help="only points in this mask count: the end of a BIDS name (desc-brain_mask), or a path with {subject}",
+    )
+    group.add_argument("--exclude-mask", default="", metavar="NAME|PATH", help="points in this mask do not count")
+    group.add_argument(
+        "--lesion-mask",
+        default="",
+        metavar="NAME|PATH",
+        help="the share of each cell's points in it becomes its lesion_load; who has no such file has none",
+    )
+    group.add_argument(
+        "--streamline-weights",
+        default="",
+        metavar="NAME",
+        help="weights of streamlines (SIFT2): data of a TRX, or of text files beside the bundles that end in it",
+    )
 
 
 def model(group: argparse._ArgumentGroup) -> None:

@@ -134,6 +134,13 @@ def review(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def import_tractseg(arguments: Sequence[str]) -> int:
+    """`spectra-bids import-tractseg OUT ...`."""
+    from spectra_bids.cli.imports import import_tractseg as run
+
+    return run(arguments)
+
+
 def selftest(arguments: Sequence[str]) -> int:
     """`spectra-bids selftest [OUT]`."""
     from spectra_bids.cli.selftest import selftest as run
@@ -166,4 +173,5 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "export-results": _logged(export_results),
     "voxels": _logged(voxels),
     "review": _logged(review),
+    "import-tractseg": _logged(import_tractseg),
 }

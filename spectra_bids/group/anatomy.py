@@ -23,6 +23,8 @@ log = logging.getLogger("spectra_bids")
 
 #: Share of the bundles' points that must lie in a label volume; cortical atlases need not label any of them.
 LEAST_INSIDE = 0.5
+#: Labels of cortex lie about the bundles' points, not at them; in mm.
+MARGIN = 20.0
 _RULE = f"Nearest voxel; of maps of probability the largest, if at least {LEAST:g}"
 _OF_ONE_PERSON = ("T1w", "T2w", "ACPC", "orig", "individual", "fsnative", "native", "subject")
 
@@ -108,11 +110,13 @@ def _require_overlap(text: str, files: LabelFiles, volume: LabelVolume, grids: M
     inside = volume.inside(points)
     held = float(weights[inside].sum() / weights.sum())
     low, high = points.min(axis=0), points.max(axis=0)
-    if held < LEAST_INSIDE or not _labels_within(volume, low, high):
+    near = _labels_within(volume, low - MARGIN, high + MARGIN)
+    if held < LEAST_INSIDE or not near:
+        none = "" if near else f", and none of its labels within {MARGIN:g} mm of where they reach"
         facts = f"shape {volume.data.shape}, voxel axes {_orientation(volume)}, {_box(*volume.bounds)}"
         raise AtlasError(
             f"--atlas-labels {text} cannot be in the space of the bundles: {held:.0%} of their points lie in the "
-            f"volume {files.volumes[0].name} ({facts}); the bundles reach over {_box(low, high)}",
+            f"volume {files.volumes[0].name} ({facts}){none}; the bundles reach over {_box(low, high)}",
             "Expected labels of whole brain in the atlas's space, mm RAS+. Check the file's affine",
         )
     labelled = float(weights[volume.at(points) != 0].sum() / weights.sum())

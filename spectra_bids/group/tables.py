@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectra_bids.columns import PROFILE_2D, names
+from spectra_bids.columns import LESION_LOAD, PROFILE_2D, names
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError, UsageError
 from spectra_bids.estimate import group_memory, least_mem
 from spectra_bids.group.values import FiledValues
@@ -270,7 +270,7 @@ def _room(
 
 def scalars_of(columns: Iterable[str]) -> list[str]:
     """Scalars among the columns of a profile table, in order; their standard deviations left out."""
-    fixed = {"participant_id", "session_id", *names(PROFILE_2D)}
+    fixed = {"participant_id", "session_id", LESION_LOAD.name, *names(PROFILE_2D)}
     scalars = [c for c in columns if c not in fixed]
     return [c for c in scalars if not (c.endswith("_sd") and c.removesuffix("_sd") in scalars)]
 

@@ -5,6 +5,7 @@ tree         the same over any number of levels (TreeBH): scalar > block > cell
 combine      a block's p values in one
 resels       smoothness of residuals, blocks as large as it
 spatial      neighbourhoods on the (s, r) grid: clusters, threshold-free cluster enhancement
+peaks        clusters and local maxima of a volume, with the regions of an atlas
 maxima       null distributions of maxima over bundles: family-wise error by permutation
 calibration  realised error rates under shuffled labels
 power        smallest effect that a study could have seen

@@ -9,6 +9,10 @@ negative voxels form clusters of their own. Three ways to report them:
                sphere around it
 
 A flat top is one maximum, at the voxel of it that is nearest to its middle.
+
+Clusters (6 neighbours), peaks and local maxima are those of nilearn's get_clusters_table. It differs in two ways: it
+lists four peaks of a cluster at most, and it compares a sub-peak with the last one it kept alone, so that one near the
+first and far from the second is listed; here every two peaks of a cluster are further apart than `min_distance`.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import find_objects, generate_binary_structure, label, maximum_filter, minimum_filter
+from scipy.ndimage import find_objects, generate_binary_structure, label, maximum_filter
 
 from spectra_bids.geometry.labels import LabelVolume, joined, label_text
 from spectra_bids.inference.fdr import F, I
@@ -171,7 +175,7 @@ def find_peaks(
         for rank, i in enumerate(kept[: 1 if mode == "clusters" else most]):
             at, place = tuple(index[i].tolist()), tuple(mm[i].tolist())
             out.append(
-                Peak(k + 1, rank, at, place, float(stat[at]), int(clusters.sizes[k]), clusters.sizes[k] * volume)
+                Peak(k + 1, rank, at, place, float(stat[at]), int(clusters.sizes[k]), float(clusters.sizes[k] * volume))
             )
     return tuple(out)
 
@@ -221,14 +225,53 @@ def regions(
     return tuple(out)
 
 
+def peak_table(
+    stat: NDArray[np.floating],
+    affine: F,
+    threshold: float,
+    labels: Sequence[LabelVolume] = (),
+    mode: Mode = "extended",
+    *,
+    connectivity: Literal[6, 18, 26] = 18,
+    extent: int = 0,
+    two_sided: bool = False,
+    min_distance: float = 8.0,
+    most: int | None = None,
+    radius: float = 10.0,
+) -> list[dict[str, object]]:
+    """Rows of columns.PEAKS: the parameters are those of `find_clusters`, `find_peaks` and `regions`.
+
+    Without labels, their columns are None.
+    """
+    found = find_clusters(stat, threshold, connectivity=connectivity, extent=extent, two_sided=two_sided)
+    peaks = find_peaks(stat, affine, found, mode, min_distance=min_distance, most=most)
+    said = regions(peaks, found, affine, labels, mode, radius=radius) if labels else ((None, None),) * len(peaks)
+    return [
+        {
+            "cluster": peak.cluster,
+            "peak": peak.rank,
+            "x_mm": peak.mm[0],
+            "y_mm": peak.mm[1],
+            "z_mm": peak.mm[2],
+            "value": peak.value,
+            "n_voxels": peak.n_voxels,
+            "volume_mm3": peak.volume,
+            "label_peak": label_peak,
+            "labels": shares,
+        }
+        for peak, (label_peak, shares) in zip(peaks, said, strict=True)
+    ]
+
+
 def _maxima(height: F) -> I:
     """Voxels (M, 3) that are local maxima of one cluster; 0 outside it."""
-    top = maximum_filter(height, 3, mode="constant")
     inside = height > 0
-    candidates = inside & (height == top)
-    values = height[inside]
-    if values.max() > values.min():  # the inside of a flat part that is no top
-        candidates &= top > minimum_filter(height, 3, mode="constant")
+    candidates = inside & (height == maximum_filter(height, 3, mode="constant"))
+    while True:  # a flat part is a top only if none of it touches anything higher
+        others = maximum_filter(np.where(inside & ~candidates, height, 0.0), 3, mode="constant")
+        if not (lower := candidates & (height == others)).any():
+            break
+        candidates &= ~lower
     found, n = label(candidates, generate_binary_structure(3, 3))
     out = np.zeros((n, 3), np.int64)
     for k, where in enumerate(find_objects(found)):

@@ -105,11 +105,10 @@ def _table_names(text: str, delimiter: str) -> list[tuple[int, str]]:
     if _number(rows[0][0]) is not None:  # no header
         return [(n, row[1]) for row in rows if len(row) > 1 and (n := _number(row[0])) is not None]
     head = [field.lower() for field in rows[0]]
-    name = next((head.index(c) for c in _NAME if c in head), None)
-    # A column `label` holds the numbers where another one holds the names, and the names where another has numbers.
-    index = next((head.index(c) for c in _INDEX if c in head and head.index(c) != name), None)
-    if name is None or index is None:
+    chosen = _columns(head)
+    if chosen is None:
         raise ValueError(f"expected columns 'index' and 'name'. It has: {', '.join(map(shown, rows[0]))}")
+    index, name = (head.index(column) for column in chosen)
     side = next((head.index(c) for c in _SIDE if c in head), None)
     out = []
     for line, row in enumerate(rows[1:], start=2):
@@ -119,6 +118,13 @@ def _table_names(text: str, delimiter: str) -> list[tuple[int, str]]:
             raise ValueError(f"row {line}: {rows[0][index]} must be a whole number. Got {shown(row[index])!r}")
         out.append((number, _sided(row[name], row[side] if side is not None else "")))
     return out
+
+
+def _columns(head: Sequence[str]) -> tuple[str, str] | None:
+    """Columns of numbers and of names; `label` holds the numbers where nothing else does."""
+    index = next((c for c in _INDEX if c in head), None)
+    name = next((c for c in _NAME if c in head and c != index), None)
+    return (index, name) if index and name else None
 
 
 def _sided(name: str, side: str) -> str:
@@ -142,10 +148,8 @@ def _lut_names(lines: Iterable[str]) -> list[tuple[int, str]]:
         if quoted:  # ITK-SNAP: number, colour, ..., "name"
             out.append((number, quoted[1]))
             continue
-        words = re.split(r"[\s,;]+", text)[1:]
-        while len(words) > 1 and re.fullmatch(r"\d+(\.\d+)?", words[-1]):
-            words.pop()  # red, green, blue, alpha
-        out.append((number, " ".join(words)))
+        named = re.sub(r"(?:[\s,;]+\d+(?:\.\d+)?){3,4}$", "", text)  # red, green, blue, alpha
+        out.append((number, " ".join(re.split(r"[\s,;]+", named)[1:])))
     return out
 
 
@@ -175,9 +179,8 @@ def _json_names(content: Any) -> list[tuple[int, str]]:
         return found or next((p for v in content.values() if isinstance(v, dict | list) and (p := _json_names(v))), [])
     if isinstance(content, list) and content and all(isinstance(row, dict) for row in content):
         lower = [{str(k).lower(): v for k, v in row.items()} for row in content]
-        name = next((c for c in _NAME if all(c in row for row in lower)), None)
-        index = next((c for c in _INDEX if c != name and all(c in row for row in lower)), None)
-        return _pairs([(row[index], row[name]) for row in lower]) if name and index else []
+        chosen = _columns([key for key in lower[0] if all(key in row for row in lower)])
+        return _pairs([(row[chosen[0]], row[chosen[1]]) for row in lower]) if chosen else []
     return []
 
 

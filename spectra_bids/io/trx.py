@@ -45,12 +45,39 @@ def read_trx(path: Path, group: str | None) -> Bundle:
     names = {_group(name): name for name in members if _folder(name) == "groups"}
     if group not in names:
         raise TractogramError(f"{path} has no group {group!r}. There are: {', '.join(sorted(names)) or 'none'}")
-    index = _array(path, members, names[group])[:, 0].astype(np.int64)
+    return bundle.take(_index(path, members, names[group], n_streamlines))
+
+
+def _index(path: Path, members: dict[str, int], member: str, n_streamlines: int) -> NDArray[np.int64]:
+    """Streamlines of a group."""
+    index = _array(path, members, member)[:, 0].astype(np.int64)
     if len(index) and (index.min() < 0 or index.max() >= n_streamlines):
         raise TractogramError(
-            f"Group {group!r} of {path} must name streamlines 0 to {n_streamlines - 1}. Got {index.max()}"
+            f"Group {_group(member)!r} of {path} must name streamlines 0 to {n_streamlines - 1}. Got {index.max()}"
         )
-    return bundle.take(index)
+    return index
+
+
+def trx_weights(path: Path) -> list[str]:
+    """Names of the data per streamline of a TRX that have one number each, sorted."""
+    return sorted(_dps(path, _members(path)))
+
+
+def read_trx_weights(path: Path, group: str | None, name: str) -> NDArray[np.float64]:
+    """One number per streamline, of all streamlines or of one group, (S,)."""
+    members = _members(path)
+    n_streamlines = int(_header(path, members)["NB_STREAMLINES"])
+    values = _array(path, members, _dps(path, members)[name], n_streamlines)[:, 0].astype(np.float64)
+    if group is None:
+        return values
+    (member,) = (n for n in members if _folder(n) == "groups" and _group(n) == group)
+    return values[_index(path, members, member, n_streamlines)]
+
+
+def _dps(path: Path, members: dict[str, int]) -> dict[str, str]:
+    """Name -> member of data per streamline with one column."""
+    found = [name for name in members if _folder(name) == "dps" and not name.endswith(".bit")]
+    return {name.removeprefix("dps/").split(".")[0]: name for name in found if _layout(path, name)[1] == 1}
 
 
 def trx_groups(path: Path) -> list[str]:

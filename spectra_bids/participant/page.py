@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import shlex
 from collections.abc import Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from spectra_bids import __version__
-from spectra_bids.columns import BUNDLE, names
+from spectra_bids.columns import BUNDLE, LESION_LOAD, names
 from spectra_bids.dataset.atlases import Atlas
 from spectra_bids.dataset.names import subject_page
 from spectra_bids.dataset.outputs import read_table, write_text
@@ -82,7 +83,7 @@ def _part(path: Path, sidecar: dict[str, Any]) -> SessionPart:
 
 def _units(sidecar: dict[str, Any]) -> dict[str, str]:
     """Scalar -> unit, from the columns that a bundle table's sidecar describes beyond the fixed ones."""
-    fixed = set(names(BUNDLE))
+    fixed = {*names(BUNDLE), LESION_LOAD.name}
     described = {k: v for k, v in sidecar.items() if isinstance(v, dict) and "Description" in v and k not in fixed}
     return {name: str(entry.get("Units", "")) for name, entry in described.items()}
 
@@ -111,4 +112,7 @@ def subject_command(settings: ParticipantSettings, subject: str) -> str:
         words += [flag, str(count)] if count is not None else []
     words += ["--robust", grid.robust, "--radial", grid.radial]
     words += ["--min-streamlines", str(profile.min_streamlines), "--min-points", str(profile.min_points)]
+    for field in fields(profile.points):
+        value = getattr(profile.points, field.name)
+        words += ["--" + field.name.replace("_", "-"), value] if value else []
     return shlex.join([*words, "--random-seed", str(profile.random_seed)])

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectra_bids import __version__
 from spectra_bids.bundle import Bundle, Volume
-from spectra_bids.columns import BUNDLE, PROFILE_1D, PROFILE_2D, names, scalar_columns, sidecar
+from spectra_bids.columns import BUNDLE, LESION_LOAD, PROFILE_1D, PROFILE_2D, names, scalar_columns, sidecar
 from spectra_bids.dataset import names as paths
 from spectra_bids.dataset.atlases import Atlas, match
 from spectra_bids.dataset.inputs import BundleFile, SessionInputs, discover_derivatives, read_session
@@ -30,6 +31,7 @@ from spectra_bids.participant.checks import (
     require_values,
     without_streamlines,
 )
+from spectra_bids.participant.points import Weighed, find_weighed, read_weighed
 from spectra_bids.participant.registration import Distances, Route, choose_route, measure_distances, place
 from spectra_bids.profiles import Cells, Profile, profile
 from spectra_bids.settings import ParticipantSettings, settings_hash
@@ -92,12 +94,13 @@ def run_session(
             ". ".join((f"{session} has no bundle of the atlas {atlas.name}. It has: {there}", *inputs.notes)),
             "Name the data set that holds the bundles with -d NAME=PATH, or use an atlas with these bundles",
         )
-    sources = _sources(settings, inputs, files)
+    weighed = find_weighed(settings, inputs, files)
+    sources = _sources(settings, inputs, files, weighed)
     tables = table_files(settings.run.output_dir, session, inputs.space)
     key = session_key(settings, atlas, grids)
     if not settings.run.force and is_done(tables, key, sources):
         return None
-    computed = _compute(settings, atlas, grids, inputs, files)
+    computed = _compute(settings, atlas, grids, inputs, files, weighed)
     _write(settings, atlas, grids, inputs, sources, key, tables, computed)
     return computed.warnings
 
@@ -121,7 +124,9 @@ def is_done(tables: Mapping[str, Path], key: str, sources: Mapping[str, str]) ->
     return True
 
 
-def _sources(settings: ParticipantSettings, inputs: SessionInputs, files: Mapping[str, BundleFile]) -> dict[str, str]:
+def _sources(
+    settings: ParticipantSettings, inputs: SessionInputs, files: Mapping[str, BundleFile], weighed: Weighed
+) -> dict[str, str]:
     """BIDS URI -> SHA-256 of every input file, in a fixed order."""
     roots = dict(discover_derivatives(settings.run))
     found: dict[str, str] = {}
@@ -131,6 +136,11 @@ def _sources(settings: ParticipantSettings, inputs: SessionInputs, files: Mappin
                 found[bids_uri(file.dataset, roots[file.dataset], path)] = sha256(path)
     for scalar in inputs.scalars:
         found[bids_uri(scalar.dataset, roots[scalar.dataset], scalar.path)] = sha256(scalar.path)
+    for mask in weighed.masks.values():
+        root = roots.get(mask.dataset)
+        found[mask.path.name if root is None else bids_uri(mask.dataset, root, mask.path)] = sha256(mask.path)
+    for name, path in weighed.weights.items():
+        found[bids_uri(files[name].dataset, roots[files[name].dataset], path)] = sha256(path)
     for transform in inputs.transforms:
         for name, root in roots.items():
             if transform.path.is_relative_to(root):
@@ -156,12 +166,14 @@ def _compute(
     grids: Mapping[str, Grid],
     inputs: SessionInputs,
     files: Mapping[str, BundleFile],
+    weighed: Weighed,
 ) -> _Computed:
     volumes = {s.name: read_volume(s.path) for s in inputs.scalars}
     reference = next(iter(volumes.values()))
     loaded = {n: read_bundle(f.path, reference, f.group) for n, f in files.items()}
     own = {n: read_bundle(f.org_path, reference) for n, f in files.items() if f.org_path is not None}
     require_streamlines(loaded, files)
+    masks, weights = read_weighed(weighed, settings.profile.points.streamline_weights, files, loaded)
     few = frozenset(n for n, b in loaded.items() if b.n_streamlines < settings.profile.min_streamlines)
     native = {n: b for n, b in loaded.items() if n not in own}
     space = next((f.entities.get("space") for n, f in files.items() if n in native), atlas.space)
@@ -171,7 +183,9 @@ def _compute(
     profiles = {}
     for name, rec in placed.items():
         if name not in few:
-            profiles[name] = _profile_one(name, files[name], rec, own.get(name, loaded[name]), grids, volumes, settings)
+            profiles[name] = _profile_one(
+                name, files[name], rec, own.get(name, loaded[name]), grids, volumes, masks, weights.get(name), settings
+            )
     labels = {n: f.label for n, f in files.items()}
     distances = measure_distances(placed, atlas)
     refuse_swapped_pairs(own, files, distances, atlas)
@@ -190,16 +204,28 @@ def _profile_one(
     org: Bundle,
     grids: Mapping[str, Grid],
     volumes: Mapping[str, Volume],
+    masks: Mapping[str, Volume],
+    weights: NDArray[np.float64] | None,
     settings: ParticipantSettings,
 ) -> Profile:
     try:
-        return profile(rec, grids[name], volumes, org=org, min_points=settings.profile.min_points)
+        return profile(
+            rec,
+            grids[name],
+            volumes,
+            org=org,
+            mask=masks.get("include"),
+            exclude=masks.get("exclude"),
+            lesion=masks.get("lesion"),
+            weights=weights,
+            min_points=settings.profile.min_points,
+        )
     except ValueError as error:
         other = f" and {file.org_path}" if file.org_path else ""
         raise InputDataError(f"bundle {name}: {file.path}{other}: {error}") from error
 
 
-def _cells_table(cells: Cells, grid: Grid, radial: bool) -> pd.DataFrame:
+def _cells_table(cells: Cells, grid: Grid, with_lesions: bool, radial: bool) -> pd.DataFrame:
     """Rows of one bundle's profile: the grid's cells, in (s, r) order."""
     import pandas as pd
 
@@ -214,6 +240,8 @@ def _cells_table(cells: Cells, grid: Grid, radial: bool) -> pd.DataFrame:
     table |= {"n_points": cells.n_points, "n_streamlines": cells.n_streamlines, "status": cells.status}
     for scalar in cells.mean:
         table[scalar], table[f"{scalar}_sd"] = cells.mean[scalar], cells.sd[scalar]
+    if with_lesions:
+        table[LESION_LOAD.name] = np.full(len(keep), np.nan) if cells.lesion_load is None else cells.lesion_load
     return pd.DataFrame(table)[keep]
 
 
@@ -223,7 +251,9 @@ def _missing_cells(n: int, scalars: list[str], status: str) -> Cells:
     return Cells(nothing, nothing, zero, zero, np.full(n, status))
 
 
-def _profile_tables(computed: _Computed, grids: Mapping[str, Grid], scalars: list[str]) -> dict[str, pd.DataFrame]:
+def _profile_tables(
+    computed: _Computed, grids: Mapping[str, Grid], scalars: list[str], with_lesions: bool
+) -> dict[str, pd.DataFrame]:
     import pandas as pd
 
     along, across = [], []
@@ -232,12 +262,14 @@ def _profile_tables(computed: _Computed, grids: Mapping[str, Grid], scalars: lis
         status = "few_streamlines" if name in computed.few else "no_bundle"
         one = found.along if found else _missing_cells(grid.ns, scalars, status)
         two = found.across if found else _missing_cells(grid.ns * grid.nr, scalars, status)
-        along.append(_cells_table(one, grid, radial=False))
-        across.append(_cells_table(two, grid, radial=True))
+        along.append(_cells_table(one, grid, with_lesions, radial=False))
+        across.append(_cells_table(two, grid, with_lesions, radial=True))
     return {"profile1D": pd.concat(along, ignore_index=True), "profile2D": pd.concat(across, ignore_index=True)}
 
 
-def _bundle_table(computed: _Computed, grids: Mapping[str, Grid], scalars: list[str]) -> pd.DataFrame:
+def _bundle_table(
+    computed: _Computed, grids: Mapping[str, Grid], scalars: list[str], with_lesions: bool
+) -> pd.DataFrame:
     import pandas as pd
 
     rows = []
@@ -264,8 +296,9 @@ def _bundle_table(computed: _Computed, grids: Mapping[str, Grid], scalars: list[
         if found is not None:
             row |= {"volume_mm3": found.volume_mm3, "share_outside": found.share_outside}
             row |= {"share_jumping": found.share_jumping, "status": "ok", **found.bundle_mean}
+            row[LESION_LOAD.name] = np.nan if found.lesion_load is None else found.lesion_load
         rows.append(row)
-    return pd.DataFrame(rows, columns=[*names(BUNDLE), *scalars])
+    return pd.DataFrame(rows, columns=[*names(BUNDLE), *scalars, *([LESION_LOAD.name] if with_lesions else [])])
 
 
 def _write(
@@ -281,7 +314,11 @@ def _write(
     """Sidecars first, tables last: a table that is there is a finished one."""
     scalars = [s.name for s in inputs.scalars]
     units = {s.name: s.units for s in inputs.scalars}
-    content = {"bundle": _bundle_table(computed, grids, scalars), **_profile_tables(computed, grids, scalars)}
+    lesions = bool(settings.profile.points.lesion_mask)
+    content = {
+        "bundle": _bundle_table(computed, grids, scalars, lesions),
+        **_profile_tables(computed, grids, scalars, lesions),
+    }
     facts = {
         "Sources": list(sources),
         "SourceHashes": dict(sources),
@@ -302,6 +339,7 @@ def _write(
     for kind in KINDS:
         fixed = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}[kind]
         described = [c for s in scalars for c in scalar_columns(s, units[s], spread=kind != "bundle")]
+        described += [LESION_LOAD] if lesions else []
         write_json(tables[kind].with_suffix(".json"), {**facts, **sidecar((*fixed, *described))})
     for kind in KINDS:
         write_table(tables[kind], content[kind])

@@ -81,8 +81,23 @@ def participant_methods(settings: ProfileSettings, routes: Iterable[str] = ()) -
         "taken as 0. The 1D profile is the mean over a node's points, weighted by the inverse of their distance to "
         "it; the 2D profile is the plain mean of a cell.",
         f"Bundles with fewer than {settings.min_streamlines} streamlines and cells with fewer than "
-        f"{settings.min_points} points have no value; the tables give the reason.",
+        f"{settings.min_points} points have no value; the tables give the reason.{_points(settings)}",
     )
+
+
+def _points(settings: ProfileSettings) -> str:
+    """Sentences on masks and weights, those that were used."""
+    chosen = settings.points
+    said = ""
+    if chosen.include_mask:
+        said += f" Only points inside {chosen.include_mask} count."
+    if chosen.exclude_mask:
+        said += f" Points inside {chosen.exclude_mask} do not count."
+    if chosen.lesion_mask:
+        said += f" The lesion load is the share of a row's points inside {chosen.lesion_mask}."
+    if chosen.streamline_weights:
+        said += f" Streamlines count by their weights, {chosen.streamline_weights}."
+    return said
 
 
 def participant_references(routes: Iterable[str] = ()) -> tuple[str, ...]:

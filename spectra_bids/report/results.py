@@ -53,6 +53,10 @@ _CLUSTER_HEADINGS = {
     "bundle": "Bundle",
     "n_cells": "Cells",
     "direction": "Effect",
+    "place": "Part of the tract",
+    "side": "Side",
+    "label_peak": "Region at the peak",
+    "labels": "Regions",
     "s_low": "s from",
     "s_high": "s to",
     "r_low": "r from",
@@ -68,13 +72,9 @@ _CLUSTER_HEADINGS = {
     "length_mm": "Length, mm",
     "width_mm": "Width, mm",
     "share_bundle": "Of the bundle",
-    "side": "Side",
-    "place": "Part of the tract",
     "x_peak_mm": "Peak x, mm",
     "y_peak_mm": "Peak y, mm",
     "z_peak_mm": "Peak z, mm",
-    "label_peak": "Region at the peak",
-    "labels": "Regions",
 }
 _DESCRIPTIONS = {c.name: c.description for c in (*CLUSTERS, *BLOCKS)} | {
     "kind": "1D: along the tract; 2D: and across it"

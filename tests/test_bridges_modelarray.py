@@ -134,6 +134,23 @@ def test_a_file_that_is_no_hdf5_is_named(tmp_path):
         ModelArrayFile(tmp_path / "x.h5")
 
 
+def test_a_file_without_scalars_says_so(tmp_path):
+    with h5py.File(tmp_path / "x.h5", "w") as file:
+        file.create_dataset("scalars/FA/values", data=np.ones(3))  # no matrix
+    with ModelArrayFile(tmp_path / "x.h5") as file, pytest.raises(NothingSelectedError, match="There are: none"):
+        file.choose("")
+
+
+def test_a_damaged_file_is_named(cohort):
+    raw = bytearray(written(cohort).read_bytes())
+    with h5py.File(cohort.h5) as file:
+        place = file["scalars/FA/values"].id.get_chunk_info(0).byte_offset
+    raw[place : place + 400] = bytes(400)
+    cohort.h5.write_bytes(raw)
+    with ModelArrayFile(cohort.h5) as file, pytest.raises(InputDataError, match=r"FA\.h5 cannot be read"):
+        file.columns("FA", 0, 10)
+
+
 # --- published example -----------------------------------------------------------------------------------------------
 
 

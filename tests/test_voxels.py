@@ -137,6 +137,15 @@ def test_what_cannot_be_is_said_with_its_status(voxels, more, keywords, status, 
     assert said in ended.err
 
 
+def test_regions_in_another_space_are_refused(cohort, voxels):
+    far = AFFINE.copy()
+    far[:3, 3] += 500
+    nib.save(nib.Nifti1Image(np.ones(SHAPE, np.uint8), far), cohort.folder / "far_dseg.nii")
+    ended = voxels("--stats-mode", "hfdr", "--blocks", "far_dseg.nii")
+    assert ended.status == 65
+    assert "no voxel of the mask mask.nii.gz lies in a region of far_dseg" in ended.err
+
+
 def test_text_among_numbers_makes_a_factor_and_is_told(cohort, voxels):
     table = cohort.table.astype({"age": object})
     table.loc[3, "age"] = "sixty"

@@ -258,7 +258,7 @@ class ModelArrayFile:
     def scalars(self) -> tuple[str, ...]:
         """Names of the scalars."""
         group = self._file.get("scalars", {})
-        return tuple(name for name in group if "values" in group[name])
+        return tuple(name for name in group if getattr(group[name].get("values"), "ndim", 0) == 2)
 
     @property
     def analyses(self) -> tuple[str, ...]:
@@ -296,7 +296,10 @@ class ModelArrayFile:
 
     def columns(self, scalar: str, start: int, stop: int) -> F:
         """Values of some elements, (n, stop - start)."""
-        return np.asarray(self._file[f"scalars/{scalar}/values"][:, start:stop], np.float64)
+        try:
+            return np.asarray(self._file[f"scalars/{scalar}/values"][:, start:stop], np.float64)
+        except OSError as error:  # a chunk that does not unpack
+            raise InputDataError(f"{self.path} cannot be read: {error}", "Copy or make the file again.") from error
 
     def n_elements(self, scalar: str) -> int:
         """Elements of a scalar, V."""

@@ -33,7 +33,7 @@ _EPILOG = """examples:
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
 tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, selftest, import-afq,
-  import-tractseg
+  import-tractseg, to-modelarray, export-results, voxels, review
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """

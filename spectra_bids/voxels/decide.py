@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from spectra_bids.errors import AtlasError
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.inference import fdr, hierarchical_fdr
 from spectra_bids.io.masks import Mask
@@ -43,11 +44,23 @@ class Decided:
 
 
 def regions_of(mask: Mask, volume: LabelVolume | None) -> Labels:
-    """Name of the region of each voxel, (V,); "" outside all, and one name for all without a volume."""
+    """Name of the region of each voxel, (V,); "" outside all, and one name for all without a volume.
+
+    Raises
+    ------
+    AtlasError
+        If all voxels are outside.
+
+    """
     if volume is None:
         return np.full(mask.n, WHOLE, dtype=object)
     labels = volume.at(mask.ijk @ mask.affine[:3, :3].T + mask.affine[:3, 3])
     kinds, index = np.unique(labels, return_inverse=True)
+    if not labels.any():
+        raise AtlasError(
+            f"no voxel of the mask {mask.name} lies in a region of {volume.source}: expected volumes of one space",
+            "Bring the regions into the images' space.",
+        )
     names = np.array([volume.name(int(kind)) if kind else "" for kind in kinds], dtype=object)
     return np.asarray(names[index.ravel()])
 

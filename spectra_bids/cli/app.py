@@ -43,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the BIDS-App triple; the one source of boutiques.json too."""
     parser = argparse.ArgumentParser(
         prog="spectra-bids",
+        # All options at every mistake would hide what is wrong.
+        usage="spectra-bids BIDS_DIR OUTPUT_DIR {participant,group} [options]     (--help lists them)",
         description="White-matter tractometry with spatial inference: profiles of bundles, mixed models per cell, "
         "hierarchical FDR, a report.",
         epilog=_EPILOG,

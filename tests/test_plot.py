@@ -66,11 +66,11 @@ def test_names_that_are_not_there_are_answered_with_those_that_are(group, tmp_pa
         choose_model(tmp_path, "")
     with pytest.raises(NothingSelectedError, match="There are: group, age"):
         read_families(group, "m", "1D", ("dx",), ())
-    with pytest.raises(NothingSelectedError, match=r"--scalar md: not in this model\. There are: "):
+    with pytest.raises(NothingSelectedError, match=r"--scalar md: not in this model. There are: "):
         read_families(group, "m", "1D", (), ("md",))
     with pytest.raises(NothingSelectedError, match="There are: AFL, CCForcepsMajor, CSTR"):
         choose_bundles(family(group), ("IFOF_left",))
-    with pytest.raises(NothingSelectedError, match=r"split by handedness: subjects\.csv has group"):
+    with pytest.raises(NothingSelectedError, match=r"split by handedness: subjects.csv has group"):
         read_profiles(group, "m", family(group), ["AFL"], Groups("handedness"))
 
 
@@ -232,8 +232,13 @@ def test_points_below_the_line_are_the_rejected_ones_of_the_worked_example():
     assert other.line is None
     assert other.note == "not selected"
     assert len(other.p) == 2
-    table = pd.DataFrame({"p_block": [0.005, 0.08, 0.0012, 0.6], "q_block": [0.01, 0.106667, 0.0048, 0.6]})
-    table["selected"] = [True, False, True, False]
+    table = pd.DataFrame(
+        {
+            "p_block": [0.005, 0.08, 0.0012, 0.6],
+            "q_block": [0.01, 0.106667, 0.0048, 0.6],
+            "selected": [True, False, True, False],
+        }
+    )
     top = press_fdr.of_blocks(table, 0.05, by_bh=True)
     assert top.note == "R = 2 of m = 4 selected"
     np.testing.assert_allclose(top.line, [0.0125, 0.025, 0.0375, 0.05])

@@ -113,6 +113,55 @@ def plot(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def convert(arguments: Sequence[str]) -> int:
+    """`spectra-bids convert IN OUT`."""
+    from spectra_bids.cli.tractograms import convert as run
+
+    return run(arguments)
+
+
+def merge(arguments: Sequence[str]) -> int:
+    """`spectra-bids merge DIR OUT`."""
+    from spectra_bids.cli.tractograms import merge as run
+
+    return run(arguments)
+
+
+def write_back(arguments: Sequence[str]) -> int:
+    """`spectra-bids write-back OUT -o DIR`."""
+    from spectra_bids.cli.tractograms import write_back as run
+
+    return run(arguments)
+
+
+def to_modelarray(arguments: Sequence[str]) -> int:
+    """`spectra-bids to-modelarray --mask MASK --cohort-file CSV --output H5`."""
+    from spectra_bids.cli.modelarray import to_modelarray as run
+
+    return run(arguments)
+
+
+def export_results(arguments: Sequence[str]) -> int:
+    """`spectra-bids export-results --mask MASK --analysis-name NAME --input-hdf5 H5 --output-dir DIR`."""
+    from spectra_bids.cli.modelarray import export_results as run
+
+    return run(arguments)
+
+
+def voxels(arguments: Sequence[str]) -> int:
+    """`spectra-bids voxels OUT --design TABLE --mask MASK --formula FORMULA`."""
+    from spectra_bids.cli.voxels import voxels as run
+
+    return run(arguments)
+
+
+def review(arguments: Sequence[str]) -> int:
+    """`spectra-bids review OUT`."""
+    from spectra_bids.cli.voxels import review as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -149,5 +198,12 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "convert": _logged(convert),
+    "merge": _logged(merge),
+    "write-back": _logged(write_back),
+    "to-modelarray": _logged(to_modelarray),
+    "export-results": _logged(export_results),
+    "voxels": _logged(voxels),
+    "review": _logged(review),
     "import-tractseg": _logged(import_tractseg),
 }

@@ -248,6 +248,7 @@ class GroupSettings:
     allow_partial: bool = False
     calibrate: int = 0
     sensitivity: bool = False
+    qc_file: Path | None = None
     report_level: Literal["person", "group"] = "person"
     atlas_labels: tuple[str, ...] = ()
 

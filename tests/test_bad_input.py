@@ -683,7 +683,7 @@ def test_the_group_level_tells_what_is_wrong(case, group_place, tree, cli):
     before, profiles = around(group_place), tree(group_place.out / "sub-01")
     ended = group_level(group_place, cli, case.formula, *case.options)
     assert_told(ended, case.status, case.words)
-    assert len(ended.err) < 2500
+    assert len(ended.err) < 1500
     assert around(group_place) == before
     assert tree(group_place.out / "sub-01") == ({} if "without profiles" in str(case.words) else profiles)
     pages = [f for f in group_place.out.glob("model-*.html") if f.is_file()]

@@ -32,7 +32,8 @@ _EPILOG = """examples:
       xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
-tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, selftest, import-afq
+tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, selftest, import-afq,
+  import-tractseg
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -42,6 +43,8 @@ def make_parser() -> argparse.ArgumentParser:
     """The parser of the BIDS-App triple; the one source of boutiques.json too."""
     parser = argparse.ArgumentParser(
         prog="spectra-bids",
+        # All options at every mistake would hide what is wrong.
+        usage="spectra-bids BIDS_DIR OUTPUT_DIR {participant,group} [options]     (--help lists them)",
         description="White-matter tractometry with spatial inference: profiles of bundles, mixed models per cell, "
         "hierarchical FDR, a report.",
         epilog=_EPILOG,
@@ -213,6 +216,7 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         allow_partial=options.allow_partial,
         calibrate=options.calibrate,
         sensitivity=options.sensitivity,
+        qc_file=options.qc_file,
         atlas_labels=tuple(options.atlas_labels),
     )
 

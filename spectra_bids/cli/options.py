@@ -128,6 +128,13 @@ def model(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--design", type=Path, metavar="FILE", help="design table (tsv, csv, xlsx); default participants.tsv"
     )
+    group.add_argument(
+        "--qc-file",
+        type=Path,
+        metavar="TSV",
+        help="decisions of quality control; columns participant_id [, session_id, bundle], decision (accept or reject) "
+        "[, reason]",
+    )
     group.add_argument("--profile", choices=("1D", "2D", "both"), default="both", help="which profiles to test (both)")
     group.add_argument("--allow-partial", action="store_true", help="go on where bundles cannot be had")
 

@@ -6,7 +6,8 @@ The tractometry and tractography names follow drafts (BEP046 and its kin); when 
     OUT/atlas/atlas-<label>_bundle-<X>_grid.{json,npz}
     OUT/atlas/atlas-<label>_bundle-<X>_streamlines.tck
     OUT/group/model-<name>/model-<name>[_bundle-<X>]_desc-profile{1D,2D}_{fits,stats,blocks,summary,clusters}.tsv
-    (map_file and model_table name the others)
+    OUT/group/desc-{coverage,outliers,orientation,sites}_qc.tsv
+    (map_file, model_table and model_rows name the others)
 
 Programs spell one tract in many ways (AF_L, LeftArcuate, AFleft, Association_ArcuateFasciculusL). `canonical` gives
 all of them one key, from `bundle_aliases.tsv`: one row per tract; hemispheres are made by rule.
@@ -24,6 +25,8 @@ from spectra_bids.errors import DatasetError
 
 Dims = Literal["1D", "2D"]
 TableKind = Literal["stats", "blocks", "summary", "clusters", "outliers", "calibration", "sensitivity"]
+#: Tables of the quality of all sessions.
+QcKind = Literal["coverage", "outliers", "orientation", "sites"]
 #: What the map step leaves of a bundle beside its fits.
 MapKind = Literal["fits", "components", "means", "residuals", "permutations"]
 
@@ -243,6 +246,21 @@ def map_file(out: Path, model: str, bundle: str, dims: Dims, kind: MapKind = "fi
 def model_table(out: Path, model: str, dims: Dims, kind: TableKind) -> Path:
     """Table over all bundles (reduce step)."""
     return model_dir(out, model) / f"model-{label(model, 'model name')}_desc-profile{label(dims)}_{label(kind)}.tsv"
+
+
+def model_rows(out: Path, model: str) -> Path:
+    """Who is a row of the model, and why the others are not."""
+    return model_dir(out, model) / f"model-{model}_rows.tsv"
+
+
+def qc_table(out: Path, kind: QcKind) -> Path:
+    """Table of the quality of all sessions."""
+    return group_dir(out) / f"desc-{kind}_qc.tsv"
+
+
+def qc_page(out: Path) -> Path:
+    """Report of the quality of all sessions."""
+    return out / "group_qc.html"
 
 
 def model_page(out: Path, name: str) -> Path:

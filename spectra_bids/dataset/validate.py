@@ -29,6 +29,11 @@ from spectra_bids.columns import (
     OUTLIERS,
     PROFILE_1D,
     PROFILE_2D,
+    QC_COVERAGE,
+    QC_ORIENTATION,
+    QC_OUTLIERS,
+    QC_SITES,
+    ROWS,
     SELFTEST,
     SENSITIVITY,
     STATUSES,
@@ -37,6 +42,7 @@ from spectra_bids.columns import (
     names,
 )
 from spectra_bids.dataset.grids import load_grid, stored_grids
+from spectra_bids.dataset.names import qc_page
 from spectra_bids.dataset.outputs import read_table
 from spectra_bids.errors import MissingInputError, SpectraError
 from spectra_bids.geometry.grid import Grid
@@ -73,6 +79,12 @@ _REDUCED: dict[str, tuple[Column, ...]] = {
 _MAP_ARRAYS = re.compile(
     r"model-(?P<model>[A-Za-z0-9]+)_bundle-[A-Za-z0-9]+_desc-profile(1D|2D)_(residuals|permutations)\.npz"
 )
+_QUALITY: dict[str, tuple[Column, ...]] = {
+    "desc-coverage_qc": QC_COVERAGE,
+    "desc-outliers_qc": QC_OUTLIERS,
+    "desc-orientation_qc": QC_ORIENTATION,
+    "desc-sites_qc": QC_SITES,
+}
 #: Kinds of tables that the map step writes, one per bundle.
 _MAPPED = ("fits", "components", "means")
 
@@ -100,7 +112,7 @@ def validate(out: Path) -> list[Finding]:
     """
     if not out.is_dir():
         raise MissingInputError(f"validate: {out} is not a folder", "Give the OUTPUT_DIR of a run")
-    checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (_root, _atlas, _subjects, _models, _strays)
+    checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (_root, _atlas, _subjects, _models, _quality, _strays)
     found = [finding for check in checks for finding in check(out)]
     return sorted(found, key=lambda f: (f.level != "error", f.path, f.message))
 
@@ -279,6 +291,9 @@ def _models(out: Path) -> Iterator[Finding]:
             if path.name == f"{folder.name}_selftest.tsv":
                 yield from _described(out, path, SELFTEST)
                 continue
+            if path.name == f"{folder.name}_rows.tsv":
+                yield from _described(out, path, ROWS)
+                continue
             match = _MODEL_TABLE.fullmatch(path.name)
             if match is None or match["model"] != name or bool(match["bundle"]) != (match["kind"] in _MAPPED):
                 yield _at(out, path, "error", "is not a name that this program writes")
@@ -307,6 +322,24 @@ def _models(out: Path) -> Iterator[Finding]:
             yield _at(
                 out, folder, "warning", "holds fits that were not corrected yet: run the group level without --bundle"
             )
+
+
+def _quality(out: Path) -> Iterator[Finding]:
+    """Findings on the tables of quality control, which come with their page; sites where somebody has one."""
+    there = sorted((out / "group").glob("*_qc.tsv"))
+    for path in there:
+        if path.stem in _QUALITY:
+            yield from _described(out, path, _QUALITY[path.stem])
+        else:
+            yield _at(out, path, "error", "is not a name that this program writes")
+    for name in _QUALITY:
+        path = out / "group" / f"{name}.tsv"
+        if path in there or (name == "desc-sites_qc" and not path.with_suffix(".json").is_file()):
+            continue
+        if there or path.with_suffix(".json").is_file():
+            yield _at(out, path, "error", "is missing: run the group level again")
+    if there and not qc_page(out).is_file():
+        yield _at(out, qc_page(out), "error", "is missing: run the group level again")
 
 
 def _arrays(out: Path, folder: Path) -> Iterator[Finding]:

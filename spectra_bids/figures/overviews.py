@@ -32,15 +32,16 @@ from spectra_bids.figures.svg import Sheet, panel
 if TYPE_CHECKING:
     import pandas as pd
 
+#: None of them is a named ink: the page would recolour the legend, and not the picture, in the dark.
 STATUS_COLOURS = {
     "ok": "#cfdde6",
-    "no_bundle": "#1d2733",
-    "few_streamlines": "#c07a1a",
-    "no_points": "#7b5aa6",
-    "few_points": "#2a9d8f",
-    "out_of_fov": "#b5577b",
-    "masked": "#64748b",
-    "qc_fail": "#b3541e",
+    "no_bundle": "#1e2834",
+    "few_streamlines": "#c17b1b",
+    "no_points": "#7c5ba7",
+    "few_points": "#2b9e90",
+    "out_of_fov": "#b6587c",
+    "masked": "#65758c",
+    "qc_fail": "#b4551f",
 }
 
 
@@ -71,7 +72,7 @@ def coverage_map(coverage: pd.DataFrame, shares: bool = False) -> Sheet:
     rows, columns = codes.shape
     shares = shares or columns > MOST_COLUMNS
     left = 12 + 4.7 * max((len(label(b, 40)) for b in coverage.columns), default=8)
-    width = left + float(np.clip(columns * 9, 240, 520)) + 10
+    width = left + (520.0 if shares else float(np.clip(columns * 9, 240, 520))) + 10
     step = max(1, -(-columns // 40))
     shown = range(0, 0 if shares else columns, step)
     below = 14 + 4.2 * max((len(label(coverage.index[k], 22)) for k in shown), default=0)

@@ -23,13 +23,24 @@ from spectra_bids.columns import (
     FITS_1D,
     FITS_2D,
     OUTLIERS,
+    ROWS,
     SENSITIVITY,
     SUMMARY,
     Column,
+    names,
     sidecar,
 )
 from spectra_bids.dataset.grids import has_radial_bins, load_grid
-from spectra_bids.dataset.names import TableKind, canonical, grid_files, group_dir, model_dir, model_page, model_table
+from spectra_bids.dataset.names import (
+    TableKind,
+    canonical,
+    grid_files,
+    group_dir,
+    model_dir,
+    model_page,
+    model_rows,
+    model_table,
+)
 from spectra_bids.dataset.outputs import (
     clear_leftovers,
     read_table,
@@ -39,6 +50,7 @@ from spectra_bids.dataset.outputs import (
     write_table,
     write_text,
 )
+from spectra_bids.dataset.qc_files import QcFile, read_decisions
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.anatomy import label_facts, label_hashes, read_anatomy
@@ -52,6 +64,7 @@ from spectra_bids.group.model import GroupModel, make_model
 from spectra_bids.group.outliers import outliers
 from spectra_bids.group.page import write_page
 from spectra_bids.group.plan import print_plan
+from spectra_bids.group.quality import is_current, notes_on_decisions, warn_of_unknown, write_quality
 from spectra_bids.group.selftest import read_finding, selftest_file
 from spectra_bids.group.sensitivity import site_columns
 from spectra_bids.group.shared import shared_files, write_shared
@@ -77,14 +90,17 @@ def run(settings: GroupSettings) -> int:
 
     """
     out = settings.run.output_dir
-    whole = _cohorts(settings)
+    decisions = None if settings.qc_file is None else read_decisions(settings.qc_file)
+    whole = _cohorts(settings, decisions)
     absent = next(iter(whole.values())).absent
     cohorts = {d: c.without(absent) for d, c in whole.items()}
     sidecars = read_sidecars(next(iter(cohorts.values())).sessions)
     grids = _grids(out, cohorts, sidecars[0], settings)
     model = make_model(settings, next(iter(cohorts.values())).sessions)
     model = replace(model, notes=(*model.notes, *notes_on_batches(settings.fitting, model)))
+    model = replace(model, notes=(*model.notes, *notes_on_decisions(decisions, next(iter(cohorts.values())))))
     require_decision(settings, model, cohorts.values())
+    warn_of_unknown(settings, decisions, next(iter(whole.values())).bundles)
     # Before hours of fits, though only the reduce step uses them.
     anatomy = read_anatomy(settings.atlas_labels, grids, str(sidecars[0]["Atlas"].get("Space", "")))
     wanted = _wanted(settings, list(grids), absent)
@@ -97,19 +113,20 @@ def run(settings: GroupSettings) -> int:
     if settings.bundles:
         log.info("fitted %s; run without --bundle to correct over all and report", ", ".join(wanted))
         return 0
-    return _reduce(settings, model, Shown(cohorts, anatomy, sidecars, absent), fits)
+    return _reduce(settings, model, Shown(cohorts, anatomy, sidecars, absent, decisions), fits)
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What the page shows beside the results: profiles, their grids, atlas labels and sidecars, and bundles that
-    nobody has.
+    nobody has. `decisions` are those of quality control.
     """
 
     cohorts: Mapping[Dims, Cohort]
     anatomy: Anatomy
     sidecars: Sequence[Mapping[str, Any]]
     absent: tuple[str, ...]
+    decisions: QcFile | None = None
 
     @property
     def grids(self) -> Mapping[str, Grid]:
@@ -130,15 +147,20 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     page = model_page(out, model.name)
     if done and page.is_file() and not (settings.run.force or only_page):
         log.info("model %s was done already", model.name)
+        if not is_current(settings, shown.decisions):
+            _write_shared(out, tuple(shown.cohorts), model, shown.decisions)
+            log.info("quality of all sessions: %s", write_quality(settings, shown.decisions))
         return 0
     results = {d: _decided(settings, model, shown, d, paths) for d, paths in fits.items()}
     taken = read_removed(fits)
     finding = read_finding(out, model, settings)
     write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent, taken, finding)
     if not only_page:
-        _write_shared(out, tuple(shown.cohorts), model)
+        _write_shared(out, tuple(shown.cohorts), model, shown.decisions)
         _write_model(out, model, results, settings, key, shown.anatomy)
     log.info("report: %s", page)
+    if only_page or not is_current(settings, shown.decisions):
+        log.info("quality of all sessions: %s", write_quality(settings, shown.decisions))
     return 0
 
 
@@ -158,13 +180,15 @@ def _decided(settings: GroupSettings, model: GroupModel, shown: Shown, dims: Dim
     return replace(results, **trust(settings, model, shown.cohorts[dims], shown.grids, fits, evidence))
 
 
-def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
+def _cohorts(settings: GroupSettings, decisions: QcFile | None) -> dict[Dims, Cohort]:
     kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
     run = settings.run
     if settings.profile == "both" and not has_radial_bins(run.output_dir):
         kinds = ("1D",)  # profiles that another program made have one dimension
     cohorts = {
-        d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb)
+        d: read_cohort(
+            run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb, decisions
+        )
         for d in kinds
     }
     if len(cohorts) == 2:
@@ -284,7 +308,7 @@ def _is_reduced(
     """Whether the tables are there and were made of these fits, people and settings."""
     tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in kinds]
     shared = [path for d in cohorts for path in shared_files(out, d)]
-    if not all(path.is_file() for path in (*tables, *shared)):
+    if not all(path.is_file() for path in (*tables, *shared, model_rows(out, model.name))):
         return False
     try:
         return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
@@ -297,10 +321,11 @@ def _kinds(settings: GroupSettings) -> tuple[TableKind, ...]:
     return (*KINDS, *further_kinds(settings))
 
 
-def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel) -> None:
+def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel, decisions: QcFile | None) -> None:
     """Files that every model shares: all sessions and scalars, whatever this model uses."""
-    for dims in kinds:
-        write_shared(out, dims, model.joined)
+    both: tuple[Dims, ...] = ("1D", "2D")
+    for dims in (d for d in both if d in kinds or shared_files(out, d)[0].is_file()):
+        write_shared(out, dims, model.joined, decisions)
     write_text(out / "logs" / "CITATION.md", citation_md())
     write_text(out / "logs" / "CITATION.bib", citation_bib())
 
@@ -320,6 +345,7 @@ def _write_model(
         Column(level_column(a), f"Rejected at the cell level {a:g} (exploratory)")
         for a in settings.decision.alpha_cell[1:]
     )
+    _write_rows(out, model)
     for dims, found in results.items():
         columns: dict[TableKind, tuple[Column, ...]] = {
             "stats": (
@@ -341,3 +367,12 @@ def _write_model(
             of_kind = labels if kind == "clusters" else {}
             write_json(path.with_suffix(".json"), {**facts, **of_kind, **sidecar(columns[kind])})
             write_table(path, getattr(found, kind))
+
+
+def _write_rows(out: Path, model: GroupModel) -> None:
+    """Who is a row of the model, and why the others are not; the quality page counts them."""
+    path = model_rows(out, model.name)
+    rows: list[tuple[str, bool, str | None]] = [(label, True, None) for label in model.design.labels]
+    rows += [(who, False, why) for who, why in model.dropped]
+    write_json(path.with_suffix(".json"), sidecar(ROWS))
+    write_table(path, pd.DataFrame(rows, columns=names(ROWS)))

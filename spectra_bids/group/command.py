@@ -15,6 +15,7 @@ def group_command(settings: GroupSettings, name: str) -> str:
     words += ["--session-label", *run.session_labels] if run.session_labels else []
     words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
     words += ["--design", str(settings.design)] if settings.design else []
+    words += ["--qc-file", str(settings.qc_file)] if settings.qc_file else []
     words += ["--contrast", *settings.contrasts] if settings.contrasts else []
     words += ["--scalars", *settings.scalars, "--profile", settings.profile]
     words += [*_fitting(settings.fitting), *_decision(settings.decision)]

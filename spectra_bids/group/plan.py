@@ -22,6 +22,10 @@ def print_plan(
     print(f"{design.n} sessions of {len(np.unique(design.subjects))} subjects; columns {', '.join(design.columns)}")
     for who, why in model.dropped:
         print(f"  not in the model: {who} ({why})")
+    if settings.qc_file is not None:
+        rejected = next(iter(cohorts.values())).absence == "qc_fail"
+        n, people = int(rejected.sum()), int(rejected.any(axis=1).sum())
+        print(f"{settings.qc_file} rejects {n} bundle{'s' * (n != 1)} of {people} session{'s' * (people != 1)}")
     print(f"Tested: {', '.join(c.name for c in model.contrasts)}; {settings.decision.mode}")
     extra = [
         flag

@@ -21,6 +21,7 @@ from spectra_bids.columns import SELFTEST, names, sidecar
 from spectra_bids.dataset.grids import has_radial_bins
 from spectra_bids.dataset.names import model_dir
 from spectra_bids.dataset.outputs import remove, write_json, write_table
+from spectra_bids.dataset.qc_files import read_decisions
 from spectra_bids.errors import NothingSelectedError
 from spectra_bids.group.batches import harmonized
 from spectra_bids.group.model import GroupModel, make_model
@@ -165,10 +166,13 @@ def read_finding(out: Path, model: GroupModel, settings: GroupSettings) -> tuple
 def _cohorts(settings: GroupSettings) -> dict[Dims, Cohort]:
     kinds: tuple[Dims, ...] = ("1D", "2D") if settings.profile == "both" else (settings.profile,)
     run = settings.run
+    decisions = None if settings.qc_file is None else read_decisions(settings.qc_file)
     if settings.profile == "both" and not has_radial_bins(run.output_dir):
         kinds = ("1D",)
     return {
-        d: read_cohort(run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb)
+        d: read_cohort(
+            run.output_dir, d, settings.scalars, run.participant_labels, run.session_labels, run.mem_gb, decisions
+        )
         for d in kinds
     }
 

@@ -18,6 +18,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids.columns import LESION_LOAD, PROFILE_2D, names
+from spectra_bids.dataset.qc_files import QcFile
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError, UsageError
 from spectra_bids.estimate import group_memory, least_mem
 from spectra_bids.group.values import FiledValues
@@ -192,10 +193,14 @@ def read_cohort(
     participants: Sequence[str] = (),
     session_labels: Sequence[str] = (),
     memory_gb: float | None = None,
+    decisions: QcFile | None = None,
+    *,
+    in_file: bool = False,
 ) -> Cohort:
     """Read every session's profile table, or those of some participants and sessions, one at a time.
 
-    Values for which `memory_gb` is too little are kept in a temporary file.
+    Values for which `memory_gb` is too little, or all with `in_file`, are kept in a temporary file. What `decisions`
+    reject is not measured, with status qc_fail; a bundle that is absent anyway keeps its status.
 
     Raises
     ------
@@ -207,6 +212,8 @@ def read_cohort(
         If a table's cells differ from the others'.
     NothingSelectedError
         If no scalar, participant or session is selected.
+    DesignError
+        If decisions contradict each other.
 
     """
     sessions = session_tables(out, dims)
@@ -223,7 +230,9 @@ def read_cohort(
     cells = grid.to_pandas()
     first = np.flatnonzero(~cells["bundle"].duplicated().to_numpy())
     widths = np.diff([*first, len(cells)]).tolist()
-    values = _room(chosen, len(paths), widths, memory_gb)
+    bundles = cells["bundle"].iloc[first].tolist()
+    rejected = None if decisions is None else decisions.rejected(sessions, bundles)
+    values = FiledValues(chosen, len(paths), widths) if in_file else _room(chosen, len(paths), widths, memory_gb)
     absence = np.empty((len(paths), len(first)), dtype=object)
     for k, (path, header) in enumerate(zip(paths, headers, strict=True)):
         here = [c for c in chosen if c in header]
@@ -233,13 +242,17 @@ def read_cohort(
                 f"{path.name} has other cells than {paths[0].name}: the grids differ",
                 "Both must be made with the same atlas and grid settings; rerun the participant level for one of them",
             )
+        out_of_it = None if rejected is None or not rejected[k].any() else np.repeat(rejected[k], widths)
         for c in chosen:
             row = table[c].to_numpy() if c in here else np.full(len(cells), np.nan)
+            row = row if out_of_it is None else np.where(out_of_it, np.nan, row)
             if isinstance(values, FiledValues):
                 values.put(c, k, row)
             else:
                 values[c][k] = row
         absence[k] = [status if status in ABSENT else "ok" for status in table["status"].take(first).to_pylist()]
+        if rejected is not None:
+            absence[k][rejected[k] & (absence[k] == "ok")] = "qc_fail"
     return Cohort(dims, sessions, cells, values, absence)
 
 

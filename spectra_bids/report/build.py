@@ -16,10 +16,11 @@ from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import drawings, lines, results, subject
+from spectra_bids.report import drawings, lines, quality, results, subject
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
 from spectra_bids.report.payload import PAGE_BYTES, payload
 from spectra_bids.report.privacy import without_persons
+from spectra_bids.report.quality_model import QualityPage
 from spectra_bids.report.words import families
 
 
@@ -72,6 +73,17 @@ def group_page(page: GroupPage, drawn: tuple[FigureItem, ...] | None = None) -> 
     return _render(
         title, "Group report", sections, replace(assets, data=(*assets.data, *carried.elements), said=carried.said)
     )
+
+
+def quality_figures(page: QualityPage) -> tuple[FigureItem, ...]:
+    """Figures of the page about the quality of all sessions: `name` is the stem of the file, `svg` its text."""
+    return _distinct(quality.figures(page))
+
+
+def quality_page(page: QualityPage, drawn: tuple[FigureItem, ...] | None = None) -> str:
+    """HTML of the page about the quality of all sessions; `drawn` as in `group_page`."""
+    shown = quality_figures(page) if drawn is None else drawn
+    return _render("Quality control", "All sessions", quality.sections(page, shown))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

@@ -90,7 +90,13 @@ def timed(path, folder):
 
     options = webdriver.ChromeOptions()
     options.binary_location = shutil.which("chromium")
-    for flag in ["headless=new", "no-sandbox", "disable-dev-shm-usage", "disable-background-networking", "no-first-run"]:
+    for flag in [
+        "headless=new",
+        "no-sandbox",
+        "disable-dev-shm-usage",
+        "disable-background-networking",
+        "no-first-run",
+    ]:
         options.add_argument(f"--{flag}")
     options.add_argument(f"--user-data-dir={folder}")
     options.add_argument("--window-size=1440,900")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spectra_bids.bundle import Bundle, Volume
+    from spectra_bids.conversion import convert, merge
     from spectra_bids.geometry.grid import Grid, build_grid
     from spectra_bids.inference import hierarchical_fdr
     from spectra_bids.io.tractograms import read_bundle
@@ -23,8 +24,10 @@ __all__ = [
     "Grid",
     "Volume",
     "build_grid",
+    "convert",
     "fit_lmm",
     "hierarchical_fdr",
+    "merge",
     "profile",
     "read_bundle",
     "read_volume",
@@ -35,8 +38,10 @@ _HOME = {
     "Grid": "geometry.grid",
     "Volume": "bundle",
     "build_grid": "geometry.grid",
+    "convert": "conversion",
     "fit_lmm": "models.lmm",
     "hierarchical_fdr": "inference",
+    "merge": "conversion",
     "profile": "profiles",
     "read_bundle": "io.tractograms",
     "read_volume": "io.volumes",

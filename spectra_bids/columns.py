@@ -94,6 +94,21 @@ BUNDLE = (
 )
 
 
+#: Spread of the 1D profiles over the cohort, one row per bundle, node and scalar.
+NORMS = (
+    _BUNDLE,
+    _S,
+    _S_MM,
+    Column("scalar", "Scalar map, <model>_<param>"),
+    Column("n", "Sessions with a value at the node; from 5 on the columns that follow have a value"),
+    Column("mean", "Mean over these sessions", "units of the scalar"),
+    Column("sd", "Standard deviation over these sessions (n - 1)", "units of the scalar"),
+    *(
+        Column(f"p{q:02d}", f"{q}th percentile over these sessions, linearly interpolated", "units of the scalar")
+        for q in (5, 25, 50, 75, 95)
+    ),
+)
+
 #: Follows the scalars where --lesion-mask is given.
 LESION_LOAD = Column("lesion_load", "Share of the row's points in the lesion mask; n/a without a mask or points")
 

@@ -26,6 +26,10 @@ SESSION_S = 0.2
 BUNDLE_S = 0.015
 #: Per bundle and map: figures.
 FIGURE_S = 0.04
+#: Pictures: start of the renderer, and per bundle three cameras, put into the file and into the page.
+RENDERER_S, PICTURE_S = 2.0, 0.6
+#: The renderer, a process beside the one whose subject it draws.
+RENDERER_GB = 0.6
 #: Per point: reading, distance to the nodes, frame, interpolation weights.
 POINT_S = 3.2e-7
 #: Per point and map: sampling and means.
@@ -74,13 +78,14 @@ class Estimate:
 @dataclass(frozen=True)
 class SessionSize:
     """What the headers of a session's files say: points in each bundle, maps, voxels of a map, and whether bundles
-    must be registered by their streamlines.
+    must be registered by their streamlines; and whether pictures are drawn of them.
     """
 
     points: tuple[int, ...]
     maps: int
     voxels: int
     registers: bool = False
+    pictures: bool = False
 
 
 @dataclass(frozen=True)
@@ -99,7 +104,8 @@ def session(size: SessionSize) -> Estimate:
     seconds = SESSION_S + len(size.points) * (BUNDLE_S + FIGURE_S * size.maps) + REGISTRATION_S * size.registers
     seconds += points * (POINT_S + POINT_MAP_S * size.maps) + VOXEL_S * size.voxels * size.maps
     held = POINT_BYTES * points + WORKING_BYTES * max(size.points, default=0) + 4 * size.voxels * size.maps
-    return Estimate(seconds, PROCESS_GB + 1e-9 * held)
+    seconds += size.pictures * (RENDERER_S + PICTURE_S * len(size.points))
+    return Estimate(seconds, PROCESS_GB + RENDERER_GB * size.pictures + 1e-9 * held)
 
 
 def participant_level(sessions: Sequence[Estimate], n: int, n_procs: int, new_grids: int) -> Estimate:

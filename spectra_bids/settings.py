@@ -26,6 +26,7 @@ Ddf = Literal["satterthwaite", "kenward-roger"]
 Estimation = Literal["reml", "ml"]
 Interval = Literal["wald", "profile"]
 ProfileKind = Literal["1D", "2D", "both"]
+Pictures = Literal["bundles", "none"]
 
 
 @dataclass(frozen=True)
@@ -122,6 +123,7 @@ class ParticipantSettings:
     scalars: tuple[str, ...] = ("*",)
     bundles: tuple[str, ...] = ()
     profile: ProfileSettings = field(default_factory=ProfileSettings)
+    pictures: Pictures = "bundles"
 
     def __post_init__(self) -> None:
         require_names(self.bundles)

@@ -19,8 +19,9 @@ from spectra_bids.figures.scene_letters import strip
 from spectra_bids.figures.scene_model import Mesh, Scene, strip_scenes
 from spectra_bids.figures.scenes import TIME_LIMIT, render, show
 from spectra_bids.figures.style import SERIES, limits
-from spectra_bids.geometry.grid import Grid, assign, build_grid
+from spectra_bids.geometry.grid import assign
 from spectra_bids.geometry.sampling import sample
+from spectra_bids.io.atlas_grids import grid_of_file
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.io.volumes import read_volume
 
@@ -196,7 +197,7 @@ def _by_grid(task: VizTask, bundle: Bundle) -> tuple[NDArray[np.floating], Limit
     if reference is None:
         log.warning("no -ref: the grid is %s's own, not an atlas bundle's, and no other bundle has it", task.inputs[0])
         reference = task.inputs[0]
-    grid = _grid(task, reference)
+    grid = grid_of_file(reference, s_len=task.s_len, r_len=task.r_len, ns=task.ns, nr=task.nr, robust=task.robust)
     where = assign(grid, bundle)
     if task.colour in ("alternate_1d", "alternate_2d"):
         return scene_colours.alternating(grid, where, 1 if task.colour == "alternate_1d" else 2), None
@@ -208,23 +209,6 @@ def _by_grid(task: VizTask, bundle: Bundle) -> tuple[NDArray[np.floating], Limit
             "Give the -ref, -s, -r (or -ns, -nr) and -robust that the profile was made with",
         )
     return _on_scale(task, scene_colours.cell_values(values, where))
-
-
-def _grid(task: VizTask, reference: Path) -> Grid:
-    try:
-        return build_grid(
-            read_bundle(reference),
-            reference.name,
-            s_len=task.s_len,
-            r_len=task.r_len,
-            ns=task.ns,
-            nr=task.nr,
-            robust=task.robust,
-        )
-    except ValueError as error:
-        if isinstance(error, InputDataError):
-            raise
-        raise InputDataError(f"No grid can be built on {reference}: {error}") from error
 
 
 def read_values(path: Path, profile: str = "2d") -> NDArray[np.float64]:

@@ -333,7 +333,17 @@ def without_places(files: dict[str, bytes]) -> dict[str, bytes]:
 @pytest.mark.parametrize("n_procs", [1, 2])
 def test_sigterm_ends_with_75_leaves_nothing_half_done_and_can_be_taken_up(n_procs, study, tmp_path, tree, cli):
     out, labels = tmp_path / "out", [f"{i:02d}" for i in range(1, 8)]
-    arguments = [study.bids, out, "participant", "--atlas", study.atlas, "--participant-label", *labels]
+    arguments = [
+        study.bids,
+        out,
+        "participant",
+        "--atlas",
+        study.atlas,
+        "--participant-label",
+        *labels,
+        "--pictures",
+        "none",
+    ]
     command = [sys.executable, "-m", "spectra_bids", *map(str, arguments), "--n-procs", str(n_procs), "-v"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         for line in process.stderr:

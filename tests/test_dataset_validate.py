@@ -24,7 +24,7 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
     base = tmp_path_factory.mktemp("validate")
     make_cohort(base / "bids", base / "atlas", n=12, seed=1)
     run = RunSettings(bids_dir=base / "bids", output_dir=base / "out", command="spectra-bids")
-    assert participant.run(ParticipantSettings(run=run, atlas=base / "atlas")) == 0
+    assert participant.run(ParticipantSettings(run=run, atlas=base / "atlas", pictures="none")) == 0
     model = GroupSettings(run=run, formula="value ~ group", model_name="m", calibrate=20, sensitivity=True)
     assert group.run(model) == 0
     return base / "out"

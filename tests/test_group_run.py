@@ -208,6 +208,20 @@ def test_reports_only_makes_the_page_and_its_figures_alone(group, profiles, tree
     assert {p: p.stat().st_ino for p in stamps} == stamps
 
 
+def test_reports_only_refuses_tables_that_another_model_or_older_profiles_made(group, study, profiles, cli):
+    group()
+    page_before = page(profiles)
+    run = (study.bids, profiles, "group", *FAST, "--reports-only")
+    ended = cli(*run, "--formula", "value ~ group")
+    assert ended.status == 66
+    assert "Run the same command without --reports-only" in ended.err
+    path = next((profiles / "sub-01" / "dwi").glob("*_desc-profile1D_tractometry.tsv"))
+    table_of_one = read_table(path)
+    path.write_text(path.read_text().replace(f"{table_of_one['demo_wm'].dropna().iloc[0]:.6g}", "0.5"))
+    assert cli(*run, "--formula", FORMULA).status == 66
+    assert page(profiles) == page_before
+
+
 def test_the_shared_tables_do_not_depend_on_the_model(group, profiles, tree):
     group("--profile", "both")
     shared = {p.name: p.read_bytes() for p in (profiles / "group").iterdir() if p.is_file()}

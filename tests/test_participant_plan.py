@@ -24,7 +24,9 @@ SUBJECTS = {f"{k:02d}": [Session(f"{k:02d}", None)] for k in range(1, 13)}
 @pytest.fixture
 def settings(study, tmp_path):
     def make(**run):
-        return ParticipantSettings(RunSettings(study.bids, tmp_path / "out", n_procs=8, **run), study.atlas)
+        return ParticipantSettings(
+            RunSettings(study.bids, tmp_path / "out", n_procs=8, **run), study.atlas, pictures="none"
+        )
 
     return make
 

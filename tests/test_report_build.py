@@ -87,6 +87,7 @@ def participant(name: Any = str, crash: str = "") -> ParticipantPage:
     table = pd.DataFrame({column: [1.5, 2.5, np.nan] for column in names(BUNDLE)})
     table = table.assign(bundle=bundles, source=[name("x")] * 3, status=["ok", "ok", "no_bundle"])
     table = table.assign(flag=["none", "far_bundle", "none"], share_jumping=[0.03, 0.04, np.nan])
+    table = table.assign(share_outside=[0.0, 0.07, np.nan], n_streamlines=[300, 200, 0])
     table[name("dti_fa")] = [0.41, 0.52, np.nan]
     part = SessionPart("", table, one, two, "slr", ((name("Space"), name("MNI")),))
     ends = dict.fromkeys(bundles, ("P", "A"))
@@ -200,14 +201,18 @@ def _clusters(kind: str, bundle: str, scalar: str, contrast: str, found: bool) -
 def test_the_participant_page_has_its_sections_in_order() -> None:
     page = Page(participant_page(participant(crash="yes")))
     sections = [attributes["id"] for tag, attributes in page.tags if tag == "section"]
-    assert sections == ["summary", "coverage", "profiles", "registration", "methods", "provenance", "errors"]
-    assert "2 of 3 bundles usable, for dti_fa." in page.text["summary"]
-    assert "no bundle (1): the subject has no such bundle: CC_Minor." in page.text["summary"]
+    assert sections == ["summary", "quality", "bundles", "numbers", "methods", "provenance", "errors"]
+    assert "1 of 3 bundles can be used as it is." in page.text["summary"]
+    assert "CST_R (2.5 mm (median) from the atlas bundle; 7 % of its points outside the map)" in page.text["summary"]
+    assert "1 has no profile: no bundle (CC_Minor)." in page.text["summary"]
     assert "1 job crashed" in page.text["summary"]
     assert "Traceback: ValueError" in page.text["errors"]
-    assert "far bundle (1): the median distance" in page.text["registration"]
-    assert "streamline linear registration" in page.text["registration"]
-    assert "3.0 %" in page.text["coverage"]
+    assert "Worry above 8 mm" in page.text["quality"]
+    assert "the subject has no such bundle" in page.text["quality"]
+    assert "streamline linear registration" in page.text["quality"]
+    assert "3.0 %" in page.text["quality"]
+    assert "CST_R 200 streamlines" in page.text["bundles"]
+    assert "0.41" in page.text["numbers"]
     assert "spectra-bids in out participant" in page.text["provenance"]
 
 
@@ -307,7 +312,7 @@ def test_sessions_have_sections_and_figures_of_their_own() -> None:
     page = participant()
     both = replace(page, sessions=tuple(replace(page.sessions[0], label=x) for x in ("01", "02")))
     parsed = Page(participant_page(both))
-    assert {"coverage-01", "coverage-02", "profiles-01", "registration-02"} <= set(parsed.ids)
+    assert {"quality-01", "quality-02", "bundles-01", "numbers-02"} <= set(parsed.ids)
     assert len(parsed.ids) == len(set(parsed.ids))
     stems = [item.name for item in participant_figures(both)]
     assert len(set(stems)) == 4

@@ -32,8 +32,8 @@ _EPILOG = """examples:
       xfm=deriv/qsiprep --atlas atlas-hcp1065 --scalars fa md
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
-tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, selftest, import-afq,
-  import-tractseg
+tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, plot, selftest, import-afq, import-tractseg,
+  convert, merge, write-back
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -196,7 +196,9 @@ def participant_settings(options: argparse.Namespace, run: RunSettings) -> Parti
     profile = ProfileSettings(
         grid, options.min_streamlines, options.min_points, options.registration, options.random_seed, points
     )
-    return ParticipantSettings(run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile)
+    return ParticipantSettings(
+        run, find_atlas(where), tuple(options.scalars), tuple(options.bundle), profile, options.pictures
+    )
 
 
 def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettings:
@@ -218,6 +220,7 @@ def group_settings(options: argparse.Namespace, run: RunSettings) -> GroupSettin
         sensitivity=options.sensitivity,
         qc_file=options.qc_file,
         atlas_labels=tuple(options.atlas_labels),
+        report_level=options.report_level,
     )
 
 

@@ -93,6 +93,12 @@ def profiles(group: argparse._ArgumentGroup) -> None:
         help="signed coordinate across the bundle, or distance to its core (signed)",
     )
     group.add_argument(
+        "--pictures",
+        choices=("bundles", "none"),
+        default="bundles",
+        help="3D pictures of every bundle for the page: files in sub-*/figures, drawn once per subject (bundles)",
+    )
+    group.add_argument(
         "--include-mask",
         default="",
         metavar="NAME|PATH",
@@ -251,6 +257,13 @@ def decision(group: argparse._ArgumentGroup) -> None:
         help="NIfTI labels (or 4D probabilities) in the atlas's space that name where findings lie, with the table of "
         "names beside them or after '='; or the name of one in $SPECTRA_BIDS_DATA_DIR/labels, or 'tissues'",
     )
+    group.add_argument(
+        "--report-level",
+        choices=("person", "group"),
+        default="person",
+        help="group: the page and its figures hold no id, line or value of a single person; the tables in "
+        "OUTPUT_DIR/group still do, and so does group_qc.html (person)",
+    )
 
 
 def running(group: argparse._ArgumentGroup) -> None:
@@ -265,7 +278,12 @@ def running(group: argparse._ArgumentGroup) -> None:
     group.add_argument("--mem", metavar="SIZE", help="memory bound, such as 8G")
     group.add_argument("-w", "--work-dir", type=Path, metavar="DIR", help="scratch space, outside BIDS_DIR")
     group.add_argument("--stop-on-first-crash", action="store_true", help="stop as soon as a subject fails")
-    group.add_argument("--reports-only", action="store_true", help="make the pages anew from the tables that are there")
+    group.add_argument(
+        "--reports-only",
+        action="store_true",
+        help="make the pages anew from the tables and pictures that are there; at participant level, once the group "
+        "level has run, over the cohort's band",
+    )
     group.add_argument("--dry-run", action="store_true", help="say what would be done")
     group.add_argument("--force", action="store_true", help="compute anew what is done already")
     group.add_argument(

@@ -106,6 +106,34 @@ def import_afq(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def plot(arguments: Sequence[str]) -> int:
+    """`spectra-bids plot OUT -o FILE`."""
+    from spectra_bids.cli.plot import plot as run
+
+    return run(arguments)
+
+
+def convert(arguments: Sequence[str]) -> int:
+    """`spectra-bids convert IN OUT`."""
+    from spectra_bids.cli.tractograms import convert as run
+
+    return run(arguments)
+
+
+def merge(arguments: Sequence[str]) -> int:
+    """`spectra-bids merge DIR OUT`."""
+    from spectra_bids.cli.tractograms import merge as run
+
+    return run(arguments)
+
+
+def write_back(arguments: Sequence[str]) -> int:
+    """`spectra-bids write-back OUT -o DIR`."""
+    from spectra_bids.cli.tractograms import write_back as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -139,7 +167,11 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "atlas": _logged(atlas),
     "validate": validate,
     "slurm": _logged(slurm),
+    "plot": _logged(plot),
     "selftest": _logged(selftest),
     "import-afq": _logged(import_afq),
+    "convert": _logged(convert),
+    "merge": _logged(merge),
+    "write-back": _logged(write_back),
     "import-tractseg": _logged(import_tractseg),
 }

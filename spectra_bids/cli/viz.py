@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spectra_bids.cli.flags import count, flag, natural, positive, share
 from spectra_bids.errors import UsageError
 
 if TYPE_CHECKING:
@@ -36,96 +37,63 @@ def viz_parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    _flag(parser, "i", dest="inputs", type=Path, nargs="+", required=True, metavar="BUNDLE", help=".trk .tck .trx .gz")
-    _flag(parser, "o", dest="output", type=Path, required=True, metavar="PNG", help="picture to write")
+    flag(parser, "i", dest="inputs", type=Path, nargs="+", required=True, metavar="BUNDLE", help=".trk .tck .trx .gz")
+    flag(parser, "o", dest="output", type=Path, required=True, metavar="PNG", help="picture to write")
     _colour_options(parser.add_argument_group("colours"))
     _content_options(parser.add_argument_group("what else is seen"))
     _look_options(parser.add_argument_group("look"))
     return parser
 
 
-def _flag(group: Any, name: str, **settings: Any) -> None:
-    names = (f"-{name}",) if len(name) == 1 else (f"-{name}", f"--{name}")
-    group.add_argument(*names, **settings)
-
-
 def _colour_options(group: Any) -> None:
     what = "colour (red, #1f5f8b), direction, alternate_1d, alternate_2d, a map (.nii.gz), a profile (.npy, .npz)"
-    _flag(group, "c", dest="colour", default="", metavar="COLOUR", help=what)
+    flag(group, "c", dest="colour", default="", metavar="COLOUR", help=what)
     names = "colour map: matplotlib's names, sequential (default), diverging"
-    _flag(group, "cmap", dest="colour_map", default="sequential", metavar="NAME", help=names)
-    _flag(group, "vmin", type=float, metavar="X", help="value of the map's first colour; default 1st percentile")
-    _flag(group, "vmax", type=float, metavar="X", help="value of the map's last colour; default 99th percentile")
-    _flag(group, "cbar", dest="bar", type=Path, metavar="PNG", help="write the colour bar to a file of its own")
-    _flag(group, "ctitle", dest="title", default="", metavar="TEXT", help="title of the colour bar")
-    _flag(group, "ref", dest="reference", type=Path, metavar="BUNDLE", help="atlas bundle that defines the grid")
-    _flag(group, "s", dest="s_len", type=_positive, default=5.0, metavar="MM", help="node spacing (5 mm)")
-    _flag(group, "r", dest="r_len", type=_positive, default=5.0, metavar="MM", help="radial bin width (5 mm)")
-    _flag(group, "ns", type=_count, metavar="N", help="number of nodes, instead of -s")
-    _flag(group, "nr", type=_count, metavar="N", help="number of radial bins, instead of -r")
+    flag(group, "cmap", dest="colour_map", default="sequential", metavar="NAME", help=names)
+    flag(group, "vmin", type=float, metavar="X", help="value of the map's first colour; default 1st percentile")
+    flag(group, "vmax", type=float, metavar="X", help="value of the map's last colour; default 99th percentile")
+    flag(group, "cbar", dest="bar", type=Path, metavar="PNG", help="write the colour bar to a file of its own")
+    flag(group, "ctitle", dest="title", default="", metavar="TEXT", help="title of the colour bar")
+    flag(group, "ref", dest="reference", type=Path, metavar="BUNDLE", help="atlas bundle that defines the grid")
+    flag(group, "s", dest="s_len", type=positive, default=5.0, metavar="MM", help="node spacing (5 mm)")
+    flag(group, "r", dest="r_len", type=positive, default=5.0, metavar="MM", help="radial bin width (5 mm)")
+    flag(group, "ns", type=count, metavar="N", help="number of nodes, instead of -s")
+    flag(group, "nr", type=count, metavar="N", help="number of radial bins, instead of -r")
     ends = "how the grid's ends are prolonged (linear)"
-    _flag(group, "robust", choices=("linear", "spline", "none"), default="linear", help=ends)
-    _flag(group, "profile", choices=("1d", "2d"), default="2d", help="which profile of an .npz (2d)")
+    flag(group, "robust", choices=("linear", "spline", "none"), default="linear", help=ends)
+    flag(group, "profile", choices=("1d", "2d"), default="2d", help="which profile of an .npz (2d)")
 
 
 def _content_options(group: Any) -> None:
     brain = "default_glass (an MNI brain), a brain mask (.nii.gz) or a surface (.gii)"
-    _flag(group, "glass", default="", metavar="BRAIN", help=brain)
-    _flag(group, "glass_opacity", type=_share, metavar="X", help="0..1 (0.27)")
-    _flag(group, "roi", type=Path, nargs="+", default=[], metavar="MASK", help="regions of interest, .nii.gz")
+    flag(group, "glass", default="", metavar="BRAIN", help=brain)
+    flag(group, "glass_opacity", type=share, metavar="X", help="0..1 (0.27)")
+    flag(group, "roi", type=Path, nargs="+", default=[], metavar="MASK", help="regions of interest, .nii.gz")
     one_each = "one for all, or one for each region"
-    _flag(group, "roi_color", nargs="+", default=[], metavar="COLOUR", help=one_each)
-    _flag(group, "roi_opacity", type=_share, nargs="+", default=[], metavar="X", help=f"0..1 (0.5); {one_each}")
+    flag(group, "roi_color", nargs="+", default=[], metavar="COLOUR", help=one_each)
+    flag(group, "roi_opacity", type=share, nargs="+", default=[], metavar="X", help=f"0..1 (0.5); {one_each}")
 
 
 def _look_options(group: Any) -> None:
     several = "one or more cameras, side by side; default: the bundle's own side"
-    _flag(group, "cam", dest="cameras", nargs="+", choices=_CAMERAS, default=[], metavar="CAMERA", help=f"{several}. "
+    flag(group, "cam", dest="cameras", nargs="+", choices=_CAMERAS, default=[], metavar="CAMERA", help=f"{several}. "
           f"{', '.join(_CAMERAS)}")  # fmt: skip
-    _flag(group, "linewidth", dest="line_width", type=_positive, default=0.0, metavar="PX", help="pixels; by the size")
+    flag(group, "linewidth", dest="line_width", type=positive, default=0.0, metavar="PX", help="pixels; by the size")
     radius = "draw tubes, of this radius (0.4 mm)"
-    _flag(
-        group, "tubes", dest="tube_radius", type=_positive, nargs="?", const=0.4, default=0.0, metavar="MM", help=radius
+    flag(
+        group, "tubes", dest="tube_radius", type=positive, nargs="?", const=0.4, default=0.0, metavar="MM", help=radius
     )
-    _flag(group, "opacity", type=_share, default=1.0, metavar="X", help="of the streamlines, 0..1 (1)")
-    _flag(group, "bg", dest="background", default="white", metavar="COLOUR", help="background (white)")
-    _flag(group, "transparent", action="store_true", help="no background")
-    _flag(group, "no_letters", dest="letters", action="store_false", help="no L, R, A, P, I, S at the edges")
-    _flag(group, "size", type=_count, nargs=2, default=[1200, 900], metavar=("W", "H"), help="pixels (1200 900); of "
+    flag(group, "opacity", type=share, default=1.0, metavar="X", help="of the streamlines, 0..1 (1)")
+    flag(group, "bg", dest="background", default="white", metavar="COLOUR", help="background (white)")
+    flag(group, "transparent", action="store_true", help="no background")
+    flag(group, "no_letters", dest="letters", action="store_false", help="no L, R, A, P, I, S at the edges")
+    flag(group, "size", type=count, nargs=2, default=[1200, 900], metavar=("W", "H"), help="pixels (1200 900); of "
           "several cameras the height counts")  # fmt: skip
-    _flag(group, "dpi", type=_count, default=300, metavar="N", help="pixels per inch, noted in the file (300)")
+    flag(group, "dpi", type=count, default=300, metavar="N", help="pixels per inch, noted in the file (300)")
     most = "streamlines drawn of each bundle (5000); 0: all"
-    _flag(group, "max", dest="most", type=_natural, default=5000, metavar="N", help=most)
-    _flag(group, "engine", choices=("auto", "matplotlib"), default="auto", help="auto: FURY where it works")
-    _flag(group, "show", action="store_true", help="also open a window in which the scene can be turned")
-
-
-def _positive(text: str) -> float:
-    value = float(text)
-    if not 0 < value < float("inf"):
-        raise argparse.ArgumentTypeError(f"must be above 0. Got {text}")
-    return value
-
-
-def _share(text: str) -> float:
-    value = float(text)
-    if not 0 <= value <= 1:
-        raise argparse.ArgumentTypeError(f"must lie in 0..1. Got {text}")
-    return value
-
-
-def _natural(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"must not be negative. Got {text}")
-    return value
-
-
-def _count(text: str) -> int:
-    value = int(text)
-    if value < 1 or value > 16384:
-        raise argparse.ArgumentTypeError(f"must lie in 1..16384. Got {text}")
-    return value
+    flag(group, "max", dest="most", type=natural, default=5000, metavar="N", help=most)
+    flag(group, "engine", choices=("auto", "matplotlib"), default="auto", help="auto: FURY where it works")
+    flag(group, "show", action="store_true", help="also open a window in which the scene can be turned")
 
 
 def _task(options: argparse.Namespace) -> VizTask:

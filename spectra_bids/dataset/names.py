@@ -5,6 +5,8 @@ The tractometry and tractography names follow drafts (BEP046 and its kin); when 
     OUT/sub-01/[ses-1/]dwi/sub-01[_ses-1][_space-X]_desc-{profile1D,profile2D,bundle}_tractometry.tsv
     OUT/atlas/atlas-<label>_bundle-<X>_grid.{json,npz}
     OUT/atlas/atlas-<label>_bundle-<X>_streamlines.tck
+    OUT/group/desc-profile1D_norms.tsv
+    OUT/sub-01/figures/sub-01[_ses-1][_space-X]_bundle-<X>_desc-picture_tractometry.png
     OUT/group/model-<name>/model-<name>[_bundle-<X>]_desc-profile{1D,2D}_{fits,stats,blocks,summary,clusters}.tsv
     OUT/group/desc-{coverage,outliers,orientation,sites}_qc.tsv
     (map_file, model_table and model_rows name the others)
@@ -222,6 +224,11 @@ def figure_file(out: Path, subject: str, stem: str, desc: str, suffix: str = "tr
     return folder / f"{stem}_desc-{label(desc)}_{label(suffix)}.{label(ext)}"
 
 
+def picture_file(out: Path, subject: str, stem: str, bundle: str) -> Path:
+    """3D picture of a bundle; `stem` as `session_stem` makes it."""
+    return figure_file(out, subject, f"{stem}_bundle-{label(bundle, 'bundle')}", "picture", ext="png")
+
+
 def subject_page(out: Path, subject: str) -> Path:
     """Report of a subject."""
     return out / f"sub-{_bare(subject, 'sub-')}.html"
@@ -230,6 +237,11 @@ def subject_page(out: Path, subject: str) -> Path:
 def group_dir(out: Path) -> Path:
     """Folder of everything about the group."""
     return out / "group"
+
+
+def norms_file(out: Path) -> Path:
+    """Spread of every node over the cohort's sessions, one table for all models."""
+    return group_dir(out) / "desc-profile1D_norms.tsv"
 
 
 def model_dir(out: Path, name: str) -> Path:

@@ -64,7 +64,9 @@ Written by spectra-bids. One folder per subject; a report page beside it.
 - `sub-*/[ses-*/]dwi/*_desc-bundle_tractometry.tsv`: one row per bundle, with quality control.
 - `atlas/`: the grid of each atlas bundle with its checksum. Grids depend on the atlas alone.
 - `atlas/*_streamlines.tck`: some streamlines of each atlas bundle, for 3D views. Nothing is measured on them.
+- `sub-*/figures/`: figures of the page, and 3D pictures of the bundles.
 - `group/`: all profiles in one file, and one folder per model with fits, decisions and figures.
+- `group/desc-profile1D_norms.tsv`: spread of every node over the cohort, the band of the subjects' pages.
 - `sub-*.html`, `model-*.html`, `group_qc.html`: reports; they open without a network.
 - `logs/`, `sub-*/log/`: settings and messages of each run; nothing else depends on when or where it was made.
 

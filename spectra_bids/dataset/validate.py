@@ -26,6 +26,7 @@ from spectra_bids.columns import (
     FITS_2D,
     MEANS_1D,
     MEANS_2D,
+    NORMS,
     OUTLIERS,
     PROFILE_1D,
     PROFILE_2D,
@@ -42,7 +43,7 @@ from spectra_bids.columns import (
     names,
 )
 from spectra_bids.dataset.grids import load_grid, stored_grids
-from spectra_bids.dataset.names import qc_page
+from spectra_bids.dataset.names import norms_file, qc_page
 from spectra_bids.dataset.outputs import read_table
 from spectra_bids.errors import MissingInputError, SpectraError
 from spectra_bids.geometry.grid import Grid
@@ -112,7 +113,15 @@ def validate(out: Path) -> list[Finding]:
     """
     if not out.is_dir():
         raise MissingInputError(f"validate: {out} is not a folder", "Give the OUTPUT_DIR of a run")
-    checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (_root, _atlas, _subjects, _models, _quality, _strays)
+    checks: tuple[Callable[[Path], Iterator[Finding]], ...] = (
+        _root,
+        _atlas,
+        _subjects,
+        _shared,
+        _models,
+        _quality,
+        _strays,
+    )
     found = [finding for check in checks for finding in check(out)]
     return sorted(found, key=lambda f: (f.level != "error", f.path, f.message))
 
@@ -281,6 +290,15 @@ def _rows(table: pd.DataFrame, kind: str, grids: dict[str, Grid]) -> Iterator[st
         cells = int(grid.in_1d.sum() if kind == "profile1D" else grid.in_2d.sum())
         if len(rows) != cells:
             yield f"has {len(rows)} rows of {bundle}, its grid has {cells}"
+
+
+def _shared(out: Path) -> Iterator[Finding]:
+    """Findings on the table that all models share."""
+    path = norms_file(out)
+    if path.is_file():
+        yield from _described(out, path, NORMS)
+    elif path.with_suffix(".json").is_file():
+        yield _at(out, path.with_suffix(".json"), "error", "describes a table that is not there")
 
 
 def _models(out: Path) -> Iterator[Finding]:

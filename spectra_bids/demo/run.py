@@ -62,12 +62,14 @@ def run_demo(out: Path, n_procs: int = 1, n: int = N_SUBJECTS, seed: int = 0) ->
 
         truth = make_cohort(bids, atlas, n=n, seed=seed, progress=advance)
     commands = (
-        shlex.join(["spectra-bids", str(bids), str(results), "participant", "--atlas", str(atlas)]),
+        shlex.join(
+            ["spectra-bids", str(bids), str(results), "participant", "--atlas", str(atlas), "--pictures", "none"]
+        ),
         shlex.join(["spectra-bids", str(bids), str(results), "group", "--model-name", MODEL, "--formula", FORMULA]),
     )
     runs = [RunSettings(bids_dir=bids, output_dir=results, n_procs=n_procs, command=command) for command in commands]
     _step(2, f"participant level: {commands[0]}")
-    status = participant.run(ParticipantSettings(run=runs[0], atlas=atlas))
+    status = participant.run(ParticipantSettings(run=runs[0], atlas=atlas, pictures="none"))
     if status == 0:
         _step(3, f"group level and report: {commands[1]}")
         status = group.run(GroupSettings(run=runs[1], formula=FORMULA, model_name=MODEL))

@@ -54,6 +54,7 @@ def group_profile(
     ends: tuple[str, str] | None = None,
     rejected: NDArray[np.int_] | None = None,
     title: str = "",
+    least: int = 1,
 ) -> Sheet:
     """Measured profiles of one bundle: mean and its 95 % confidence interval per group.
 
@@ -71,6 +72,8 @@ def group_profile(
         Nodes at which the hypothesis is rejected.
     title : str
         Heading; the bundle.
+    least : int
+        People that a mean needs to be drawn, at every node.
 
     Notes
     -----
@@ -85,7 +88,7 @@ def group_profile(
         figure, axes = blank(WIDTH, HEIGHT, left=42, top=22 + 13 * lines, right=14, bottom=31)
         span: list[float] = []
         for k, (name, rows) in enumerate(parts):
-            mean, half, n = _mean_and_interval(rows, scalar, nodes.index.to_numpy())
+            mean, half, n = _mean_and_interval(rows, scalar, nodes.index.to_numpy(), least)
             colour, line = SERIES[k], LINE_STYLES[k]
             axes.fill_between(nodes, mean - half, mean + half, color=colour, alpha=0.17, linewidth=0)
             said = f"{label(name, 30 if len(parts) < 3 else 15)} ({n})" if name else f"n = {n}"
@@ -205,16 +208,19 @@ def _group_name(group: Level) -> str:
 
 
 def _mean_and_interval(
-    rows: pd.DataFrame, scalar: str, nodes: NDArray[Any]
+    rows: pd.DataFrame, scalar: str, nodes: NDArray[Any], least: int = 1
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], int]:
-    """Mean, half width of its 95 % CI (t), both (ns,), and the number of participants with any value."""
+    """Mean, half width of its 95 % CI (t), both (ns,), and the number of participants with any value.
+
+    Nodes at which fewer than `least` participants have a value are NaN.
+    """
     from scipy.stats import t
 
     people = rows.pivot_table(index="participant", columns="s", values=scalar, aggfunc="mean", dropna=False)
     values = people.reindex(columns=nodes).to_numpy(float)
     n = np.isfinite(values).sum(axis=0)
     filled = np.where(np.isfinite(values), values, 0.0)
-    mean = np.divide(filled.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n > 0)
+    mean = np.divide(filled.sum(axis=0), n, out=np.full(n.shape, np.nan), where=n >= max(1, least))
     squares = np.where(np.isfinite(values), (values - mean) ** 2, 0.0).sum(axis=0)
     sd = np.sqrt(np.divide(squares, n - 1, out=np.full(n.shape, np.nan), where=n > 1))
     half = t.ppf(0.975, np.maximum(n - 1, 1)) * sd / np.sqrt(np.maximum(n, 1))

@@ -9,16 +9,18 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.figures.scene_model import LETTER, Picture, Scene
+from spectra_bids.figures.scene_model import Picture, Scene
 
 #: Space between the pictures of a strip, as a share of their height.
 _GAP = 0.06
+#: Diameter of a disc with a letter, in heights of the letter.
+BADGE = 1.72
 
 
 def lettered(pixels: NDArray[np.uint8], scene: Scene) -> NDArray[np.uint8]:
     """A picture (H, W, 4) with the directions at its edges: left, right, below, above."""
     height, width = pixels.shape[:2]
-    size = round(LETTER * height)
+    size = round(scene.letter * height)
     if not scene.letters or size < 7 or width < 8 * size:
         return pixels
     from PIL import Image, ImageDraw
@@ -32,6 +34,28 @@ def lettered(pixels: NDArray[np.uint8], scene: Scene) -> NDArray[np.uint8]:
     for letter, (x, y, anchor) in zip(scene.view.letters, (*places, (width / 2, edge, "ma")), strict=True):
         draw.text((x, y), letter, fill=(*_ink(scene), 255), font=font, anchor=anchor)
     return np.asarray(Image.alpha_composite(image, layer), np.uint8)
+
+
+def badge(pixels: NDArray[np.uint8], letter: str, place: tuple[float, float], size: int) -> NDArray[np.uint8]:
+    """A picture (H, W, 4) with a letter in a dark disc at a place, (x, y), pixels: it is read on any background."""
+    from PIL import Image, ImageDraw
+
+    radius = BADGE / 2 * size
+    fine = 4  # drawn larger, then averaged: a round disc
+    box = round(2 * radius) + 4
+    layer = Image.new("RGBA", (box * fine, box * fine), (255, 255, 255, 0))
+    draw = ImageDraw.Draw(layer)
+    middle, reach = box * fine / 2, radius * fine
+    draw.ellipse(
+        (middle - reach, middle - reach, middle + reach, middle + reach), (29, 39, 51, 255), (255, 255, 255), 5
+    )
+    draw.text((middle, middle), letter[:1], fill=(255, 255, 255, 255), font=_font(round(size * fine)), anchor="mm")
+    layer = layer.resize((box, box), Image.Resampling.LANCZOS)
+    image = Image.fromarray(pixels)
+    x, y = round(place[0] - box / 2), round(place[1] - box / 2)
+    clear = Image.new("RGBA", image.size, (29, 39, 51, 0))
+    clear.paste(layer, (x, y))
+    return np.asarray(Image.alpha_composite(image, clear), np.uint8)
 
 
 def strip(pictures: Sequence[Picture]) -> Picture:

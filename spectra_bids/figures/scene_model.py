@@ -127,6 +127,8 @@ class Scene:
         No background at all.
     letters : bool
         Whether the directions (L, R, A, P, I, S) stand at the edges.
+    letter : float
+        Their height, as a share of the picture's.
     dpi : int
         Pixels per inch, noted in the file.
 
@@ -144,6 +146,7 @@ class Scene:
     opacity: float = 1.0
     transparent: bool = False
     letters: bool = True
+    letter: float = LETTER
     dpi: int = 300
 
     def __post_init__(self) -> None:
@@ -160,6 +163,11 @@ class Scene:
     def view(self) -> View:
         """Axes of the camera."""
         return CAMERAS[self.camera]
+
+    @property
+    def rim(self) -> float:
+        """Empty pixels around what is shown."""
+        return _RIM[self.letters] * self.size[1] * (self.letter / LETTER if self.letters else 1.0)
 
     @property
     def width_of_lines(self) -> float:
@@ -189,7 +197,7 @@ def frame(scene: Scene) -> Frame:
     low, high = extents(scene)
     axes = np.array([scene.view.right, scene.view.up, scene.view.forward], float)
     x, y, z = (low + high) / 2 @ axes
-    room = np.maximum(np.array(scene.size) - 2 * _RIM[scene.letters] * scene.size[1], 1)
+    room = np.maximum(np.array(scene.size) - 2 * scene.rim, 1)
     fitting = float(max((high - low)[:2] / room))
     scale = scene.scale if scene.scale is not None else max(fitting, 1e-3)
     return Frame((float(x), float(y), float(z)), scale, float((high - low)[2]) / 2 + 1)
@@ -202,7 +210,7 @@ def strip_scenes(scene: Scene, cameras: Sequence[str]) -> list[Scene]:
         return views
     sizes = [np.subtract(*reversed(extents(view)))[:2] for view in views]
     height = scene.size[1]
-    rim = _RIM[scene.letters] * height
+    rim = scene.rim
     scale = max(max(float(size[1]) for size in sizes) / (height - 2 * rim), 1e-3)
     widths = [max(1, round(float(size[0]) / scale + 2 * rim)) for size in sizes]
     return [replace(view, size=(width, height), scale=scale) for view, width in zip(views, widths, strict=True)]

@@ -53,6 +53,16 @@ _SHOW = _CHILD.replace("child(sys.argv[2])", "window(sys.argv[2])")
 
 
 def render(scenes: Sequence[Scene], *, engine: str = "auto", limit: float = TIME_LIMIT) -> list[Picture]:
+    """Draw scenes; what FURY cannot draw is drawn by matplotlib, with a warning. Parameters as in `render_each`."""
+    pictures, reason = render_each(scenes, engine=engine, limit=limit)
+    if reason:
+        log.warning("%s", reason)
+    return pictures
+
+
+def render_each(
+    scenes: Sequence[Scene], *, engine: str = "auto", threads: int | None = None, limit: float = TIME_LIMIT
+) -> tuple[list[Picture], str]:
     """Draw scenes.
 
     Parameters
@@ -61,6 +71,8 @@ def render(scenes: Sequence[Scene], *, engine: str = "auto", limit: float = TIME
         All that is wanted: one child process draws them one after the other.
     engine : {"auto", "matplotlib"}
         auto: FURY where it works.
+    threads : int, optional
+        Of the software driver; all cores that there are by default.
     limit : float, seconds
         Longest time without a finished picture.
 
@@ -68,21 +80,24 @@ def render(scenes: Sequence[Scene], *, engine: str = "auto", limit: float = TIME
     -------
     list of Picture
         One per scene, in their order.
+    str
+        Why matplotlib drew some of them, in words; empty if it did not have to.
 
     """
     from spectra_bids.figures.scene_plain import draw_plainly
 
     drawn: dict[int, NDArray[np.uint8]] = {}
+    said = ""
     if engine == "auto" and scenes:
-        drawn, reason = _by_children(list(scenes), limit)
+        drawn, reason = _by_children(list(scenes), limit, threads)
         if reason:
             missing = len(scenes) - len(drawn)
-            log.warning("matplotlib draws %d of %d 3D pictures: %s. %s", missing, len(scenes), reason, _INSTALL)
+            said = f"matplotlib draws {missing} of {len(scenes)} 3D pictures: {reason}. {_INSTALL}"
     out = []
     for k, scene in enumerate(scenes):
         pixels = drawn[k] if k in drawn else draw_plainly(scene)
         out.append(Picture(lettered(pixels, scene), scene.dpi, "fury" if k in drawn else "matplotlib"))
-    return out
+    return out, said
 
 
 def show(scene: Scene) -> str:
@@ -94,7 +109,9 @@ def show(scene: Scene) -> str:
         return "" if done.returncode == 0 else _reason(done.returncode, folder)
 
 
-def _by_children(scenes: list[Scene], limit: float) -> tuple[dict[int, NDArray[np.uint8]], str]:
+def _by_children(
+    scenes: list[Scene], limit: float, threads: int | None = None
+) -> tuple[dict[int, NDArray[np.uint8]], str]:
     """Pixels of the scenes that FURY could draw, and why it could not draw the others."""
     drawn: dict[int, NDArray[np.uint8]] = {}
     waiting = list(range(len(scenes)))
@@ -102,7 +119,7 @@ def _by_children(scenes: list[Scene], limit: float) -> tuple[dict[int, NDArray[n
     try:
         with _handed_over(scenes) as folder:
             for _ in range(1 + _RESTARTS):
-                said, died = _one_child(folder, waiting, limit)
+                said, died = _one_child(folder, waiting, limit, threads)
                 for k, failure in said.items():
                     reason = failure or reason
                     if not failure:
@@ -112,6 +129,8 @@ def _by_children(scenes: list[Scene], limit: float) -> tuple[dict[int, NDArray[n
                 if not waiting or not said:
                     break
                 waiting = waiting[1:]  # what the child died of would kill the next one too
+    except SpectraError:  # SIGTERM's, which is an OSError too
+        raise
     except OSError as error:  # no room for temporary files, no process to be had
         reason = str(error)
     return drawn, reason
@@ -130,12 +149,14 @@ def _command(code: str, folder: Path) -> list[str]:
     return [sys.executable, "-P", "-c", code, str(Path(__file__).resolve().parents[2]), str(folder)]
 
 
-def _one_child(folder: Path, waiting: list[int], limit: float) -> tuple[dict[int, str], str]:
+def _one_child(
+    folder: Path, waiting: list[int], limit: float, threads: int | None = None
+) -> tuple[dict[int, str], str]:
     """Let one child draw: (scene -> "" or what went wrong), and why the child ended early, if it did."""
     (folder / "jobs.json").write_text(json.dumps(waiting))
     environment = {**os.environ, "RENDERCANVAS_FORCE_OFFSCREEN": "1"}
     environment.setdefault("XDG_RUNTIME_DIR", str(folder))
-    environment.setdefault("LP_NUM_THREADS", str(len(os.sched_getaffinity(0))))
+    environment.setdefault("LP_NUM_THREADS", str(threads or len(os.sched_getaffinity(0))))
     said: dict[int, str] = {}
     with (
         (folder / "log").open("wb") as errors,

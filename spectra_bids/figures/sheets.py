@@ -44,10 +44,11 @@ MARKS = {
     "qc_fail": ("v", "▽"),
 }
 WIDTH, HEIGHT = 214.0, 136.0
+_QUANTILES = ("p05", "p50", "p95")
 
 
-def profile_sheet(table: pd.DataFrame, scalar: str, units: str, ends: Ends) -> Sheet:
-    """Profiles of one session, one panel per bundle: weighted mean and one SD along the tract.
+def profile_sheet(table: pd.DataFrame, scalar: str, units: str, ends: Ends, norms: pd.DataFrame | None = None) -> Sheet:
+    """Profiles of one session, one panel per bundle: weighted mean, over the cohort's band or with one SD.
 
     Parameters
     ----------
@@ -57,18 +58,34 @@ def profile_sheet(table: pd.DataFrame, scalar: str, units: str, ends: Ends) -> S
         Column to draw and its unit.
     ends : mapping of bundle to (low, high)
         Letters of the two ends, as ("P", "A").
+    norms : DataFrame, optional
+        Columns of NORMS: bundles that are in it have the cohort's median and 5th to 95th percentile.
 
     """
     spread = table.get(f"{scalar}_sd")
     sd = 0.0 if spread is None else spread
-    low, high = limits(np.r_[table[scalar] - sd, table[scalar] + sd])
+    band = _band(table, scalar, norms)
+    drawn = table if band is None else table.assign(**{name: band[name].to_numpy() for name in _QUANTILES})
+    if band is None:
+        low, high = limits(np.r_[table[scalar] - sd, table[scalar] + sd])
+    else:
+        low, high = limits(np.r_[table[scalar], band["p05"], band["p95"]])
     pad = 0.04 * (high - low)
     with house_style():
         panels = tuple(
             _profile_panel(str(bundle), rows, scalar, units, ends.get(str(bundle)), (low - pad, high + pad))
-            for bundle, rows in table.groupby("bundle", sort=False)
+            for bundle, rows in drawn.groupby("bundle", sort=False)
         )
     return Sheet(panels)
+
+
+def _band(table: pd.DataFrame, scalar: str, norms: pd.DataFrame | None) -> pd.DataFrame | None:
+    """Quantiles of the cohort at each row of a table; None where there are none at all."""
+    if norms is None or norms.empty:
+        return None
+    mine = norms.loc[norms["scalar"].astype(str) == scalar, ["bundle", "s", *_QUANTILES]]
+    found = table[["bundle", "s"]].merge(mine, on=["bundle", "s"], how="left")
+    return found if found["p50"].notna().any() else None
 
 
 def _profile_panel(
@@ -78,18 +95,28 @@ def _profile_panel(
     x = rows["s_mm"].to_numpy(float)
     y = rows[scalar].to_numpy(float)
     known = np.isfinite(y)
-    if f"{scalar}_sd" in rows:
+    banded = "p50" in rows and rows["p50"].notna().any()
+    if banded:
+        axes.fill_between(
+            x, rows["p05"].to_numpy(float), rows["p95"].to_numpy(float), color=MUTED, alpha=0.2, linewidth=0
+        )
+        axes.plot(x, rows["p50"].to_numpy(float), color=MUTED, linewidth=0.9, linestyle=(0, (4, 2)))
+    elif f"{scalar}_sd" in rows:
         sd = rows[f"{scalar}_sd"].to_numpy(float)
         axes.fill_between(x, y - sd, y + sd, color=SERIES[0], alpha=0.18, linewidth=0)
     axes.plot(x, y, color=SERIES[0], linewidth=1.4)
     alone = known & ~np.r_[False, known[:-1]] & ~np.r_[known[1:], False]  # a line cannot show a single node
     if alone.any():
         axes.plot(x[alone], y[alone], ".", color=SERIES[0], markersize=3)
+    said = f"{known.sum()} of {len(rows)} nodes"
+    if banded:
+        out = known & ((y < rows["p05"].to_numpy(float)) | (y > rows["p95"].to_numpy(float)))
+        axes.plot(x[out], y[out], "o", color=ACCENT, markersize=3.8, markeredgewidth=0)
+        said += f", {out.sum()} outside the cohort's band"
     axes.set_ylim(*ylim)
     along_mm(axes, x, ends)
     value_axis(axes, ylim)
     statuses = rows["status"].astype(str).to_numpy()
-    said = f"{known.sum()} of {len(rows)} nodes"
     if not known.any():
         said = _one(statuses).replace("_", " ")
         axes.text(0.5, 0.5, label(said), transform=axes.transAxes, ha="center", va="center", color=ACCENT)
@@ -169,6 +196,19 @@ def _scale_panel(scale: tuple[float, float], scalar: str, units: str) -> Panel:
     axes.set_title(name, size=FONT_SIZE, loc="left", color=MUTED, pad=5)
     axes.text(0, -3.4, "hatched: no value", transform=axes.transAxes, color=MUTED, va="top")
     return panel(figure, f"Colour scale of {label(scalar)}, {number(scale[0])} to {number(scale[1])} {label(units)}")
+
+
+def scale_strip(table: pd.DataFrame, scalar: str, units: str) -> Panel:
+    """The colour scale of `heat_sheet` by itself, low: it stands above the maps of a page."""
+    scale = limits(table[scalar])
+    with house_style():
+        figure, axes = blank(WIDTH, 42, left=30, right=30, top=17, bottom=15)
+        colour_bar(axes, sequential(), scale, horizontal=True)
+        name = f"{label(scalar, 30)} ({label(units, 24)})" if units else label(scalar, 40)
+        axes.set_title(name, size=FONT_SIZE, loc="left", color=MUTED, pad=3)
+        return panel(
+            figure, f"Colour scale of {label(scalar)}, {number(scale[0])} to {number(scale[1])} {label(units)}"
+        )
 
 
 def draw_cells(

@@ -10,7 +10,7 @@ import io
 import re
 import warnings
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from spectra_bids.figures.style import FONT_STACK, INKS, PAPER
@@ -104,6 +104,17 @@ def inline(item: Panel, prefix: str) -> str:
         root.attrib.pop(name, None)
     root.attrib.update({"role": "img", "aria-label": item.text})
     return ET.tostring(root, encoding="unicode")
+
+
+def retitled(item: Panel, title: str) -> Panel:
+    """The panel with another heading: its first bold text."""
+    root = ET.fromstring(item.svg)
+    for element in root.iter():
+        style = element.attrib.get("style", "")
+        if element.tag.endswith("}text") and ("bold" in style or "700" in style):
+            element.text = title
+            break
+    return replace(item, svg=_text(root))
 
 
 def _page_ink(match: re.Match[str]) -> str:

@@ -53,6 +53,7 @@ from spectra_bids.dataset.outputs import (
 from spectra_bids.dataset.qc_files import QcFile, read_decisions
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid
+from spectra_bids.group import norms
 from spectra_bids.group.anatomy import label_facts, label_hashes, read_anatomy
 from spectra_bids.group.batches import notes_on_batches, read_removed
 from spectra_bids.group.clusters import Anatomy
@@ -148,7 +149,7 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     if done and page.is_file() and not (settings.run.force or only_page):
         log.info("model %s was done already", model.name)
         if not is_current(settings, shown.decisions):
-            _write_shared(out, tuple(shown.cohorts), model, shown.decisions)
+            _write_shared(out, shown, model)
             log.info("quality of all sessions: %s", write_quality(settings, shown.decisions))
         return 0
     results = {d: _decided(settings, model, shown, d, paths) for d, paths in fits.items()}
@@ -156,7 +157,7 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     finding = read_finding(out, model, settings)
     write_page(settings, model, shown.cohorts, shown.grids, results, shown.sidecars, shown.absent, taken, finding)
     if not only_page:
-        _write_shared(out, tuple(shown.cohorts), model, shown.decisions)
+        _write_shared(out, shown, model)
         _write_model(out, model, results, settings, key, shown.anatomy)
     log.info("report: %s", page)
     if only_page or not is_current(settings, shown.decisions):
@@ -308,7 +309,8 @@ def _is_reduced(
     """Whether the tables are there and were made of these fits, people and settings."""
     tables = [model_table(out, model.name, d, kind) for d in cohorts for kind in kinds]
     shared = [path for d in cohorts for path in shared_files(out, d)]
-    if not all(path.is_file() for path in (*tables, *shared, model_rows(out, model.name))):
+    followed = "1D" not in cohorts or norms.is_written(out)
+    if not followed or not all(path.is_file() for path in (*tables, *shared, model_rows(out, model.name))):
         return False
     try:
         return all(json.loads(t.with_suffix(".json").read_text()).get("SettingsHash") == key for t in tables)
@@ -321,11 +323,13 @@ def _kinds(settings: GroupSettings) -> tuple[TableKind, ...]:
     return (*KINDS, *further_kinds(settings))
 
 
-def _write_shared(out: Path, kinds: tuple[Dims, ...], model: GroupModel, decisions: QcFile | None) -> None:
+def _write_shared(out: Path, shown: Shown, model: GroupModel) -> None:
     """Files that every model shares: all sessions and scalars, whatever this model uses."""
     both: tuple[Dims, ...] = ("1D", "2D")
-    for dims in (d for d in both if d in kinds or shared_files(out, d)[0].is_file()):
-        write_shared(out, dims, model.joined, decisions)
+    for dims in (d for d in both if d in shown.cohorts or shared_files(out, d)[0].is_file()):
+        write_shared(out, dims, model.joined, shown.decisions)
+        if dims == "1D":
+            norms.write_norms(out, shown.sidecars[0]["GridChecksums"], shown.decisions)
     write_text(out / "logs" / "CITATION.md", citation_md())
     write_text(out / "logs" / "CITATION.bib", citation_bib())
 

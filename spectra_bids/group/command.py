@@ -11,8 +11,7 @@ def group_command(settings: GroupSettings, name: str) -> str:
     """Command line of a model; options that do not count for it, or stand at their default, are left out."""
     run = settings.run
     words = ["spectra-bids", str(run.bids_dir), str(run.output_dir), "group", "--model-name", name]
-    words += ["--participant-label", *run.participant_labels] if run.participant_labels else []
-    words += ["--session-label", *run.session_labels] if run.session_labels else []
+    words += _selected(settings)
     words += ["--formula", settings.formula] if settings.formula else ["--model", str(settings.model_file)]
     words += ["--design", str(settings.design)] if settings.design else []
     words += ["--qc-file", str(settings.qc_file)] if settings.qc_file else []
@@ -23,7 +22,18 @@ def group_command(settings: GroupSettings, name: str) -> str:
     words += _calibration(settings) if settings.calibrate else []
     words += ["--sensitivity"] if settings.sensitivity else []
     words += ["--atlas-labels", *settings.atlas_labels] if settings.atlas_labels else []
+    words += ["--report-level", settings.report_level] if settings.report_level != "person" else []
     return shlex.join(words)
+
+
+def _selected(settings: GroupSettings) -> list[str]:
+    """Who was selected; at --report-level group only how many."""
+    run = settings.run
+    people: list[str] = list(run.participant_labels)
+    if people and settings.report_level == "group":
+        people = [f"<{len(people)} not shown>"]
+    words = ["--participant-label", *people] if people else []
+    return [*words, *(["--session-label", *run.session_labels] if run.session_labels else [])]
 
 
 def _fitting(fitting: FitSettings) -> list[str]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from spectra_bids import __version__
 from spectra_bids.dataset.names import model_dir, model_page
-from spectra_bids.dataset.outputs import write_text
+from spectra_bids.dataset.outputs import remove, write_text
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group.absence import absence_warnings
 from spectra_bids.group.command import group_command
@@ -89,8 +89,12 @@ def write_page(
     )
     page = with_pictures(page, out, grids)
     drawn = group_figures(page)
+    folder = model_dir(out, model.name) / "figures"
     for figure in drawn:
-        write_text(model_dir(out, model.name) / "figures" / f"{figure.name}.svg", figure.svg)
+        write_text(folder / f"{figure.name}.svg", figure.svg)
+    if settings.report_level == "group":  # what an earlier run drew of people goes
+        for old in set(folder.glob("*.svg")) - {folder / f"{figure.name}.svg" for figure in drawn}:
+            remove(old)
     path = model_page(out, model.name)
     write_text(path, group_page(page, drawn))
     return path

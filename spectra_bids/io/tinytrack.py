@@ -44,6 +44,15 @@ def read_tinytrack(path: Path, raw: bytes, reference: Volume | None) -> Bundle:
     return Bundle(points, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64))
 
 
+def tinytrack_grid(
+    path: Path, raw: bytes, reference: Volume | None
+) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Voxel indices -> mm RAS+ (4, 4), and the shape of the image that was tracked on, in LPS order."""
+    matrices = _matrices(path, raw)
+    i, j, k = (int(n) for n in matrices["dimension"])
+    return _affine(path, matrices, reference), (i, j, k)
+
+
 def _matrices(path: Path, raw: bytes) -> dict[str, NDArray[np.generic]]:
     """Name -> values (flat, in the file's order) of a MATLAB v4 file."""
     out: dict[str, NDArray[np.generic]] = {}

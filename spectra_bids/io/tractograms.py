@@ -32,9 +32,9 @@ def read_bundle(path: Path, reference: Volume | None = None, group: str | None =
     path : Path
         .trk, .tck, .trx (archive or folder), .trk.gz, .tck.gz or DSI Studio's .tt.gz.
     reference : Volume, optional
-        Image that was tracked on; only a .tt.gz without its own affine needs it.
+        Image that was tracked on; only a .tt.gz or .trk that does not say where that was needs it.
     group : str, optional
-        One group of a .trx; all streamlines by default.
+        One group of a .trx; all streamlines by default. A path "bundles.trx:AF_L" names it too.
 
     Raises
     ------
@@ -44,16 +44,17 @@ def read_bundle(path: Path, reference: Volume | None = None, group: str | None =
         The file is cut short or damaged, or its streamlines cannot be placed in mm RAS+.
 
     """
-    path = Path(path)
-    kind = _kind(path)
+    path, named = split_group(Path(path))
+    group = named if group is None else group
+    kind = kind_of(path)
     if kind == ".trx":
         bundle = read_trx(path, group)
     else:
         if group is not None:
             raise TractogramError(f"Only .trx files have groups. Got group {group!r} of {path}")
-        raw = _content(path)
+        raw = content_of(path)
         if kind == ".trk":
-            bundle = read_trk(path, raw)
+            bundle = read_trk(path, raw, reference)
         elif kind == ".tck":
             bundle = read_tck(path, raw)
         else:
@@ -67,9 +68,17 @@ def read_bundle(path: Path, reference: Volume | None = None, group: str | None =
     return bundle
 
 
+def split_group(path: Path) -> tuple[Path, str | None]:
+    """`bundles.trx:AF_L` -> the file and one of its groups; any other path as it is."""
+    head, colon, group = str(path).rpartition(":")
+    if colon and group and head.lower().endswith(".trx") and not path.exists():
+        return Path(head), group
+    return path, None
+
+
 def list_groups(path: Path) -> list[str]:
     """Names of the groups of a .trx, sorted; an empty list for other formats."""
-    return trx_groups(Path(path)) if _kind(Path(path)) == ".trx" else []
+    return trx_groups(Path(path)) if kind_of(Path(path)) == ".trx" else []
 
 
 def write_bundle(path: Path, bundle: Bundle, reference: Volume) -> None:
@@ -79,15 +88,15 @@ def write_bundle(path: Path, bundle: Bundle, reference: Volume) -> None:
     Path(path).write_bytes(trk_bytes(bundle, reference))
 
 
-def _kind(path: Path) -> str:
-    """Extension without .gz, but '.tt' for DSI Studio's."""
+def kind_of(path: Path) -> str:
+    """Format of a file by its name: .trk, .tck, .trx, or .tt for DSI Studio's .tt.gz."""
     for extension in EXTENSIONS:
         if path.name.lower().endswith(extension):
             return extension.removesuffix(".gz")
     raise TractogramError(f"A bundle must be one of {', '.join(EXTENSIONS)}. Got {path}")
 
 
-def _content(path: Path) -> bytes:
+def content_of(path: Path) -> bytes:
     """Bytes of a file, unpacked if they are gzip, whatever the name says."""
     try:
         raw = path.read_bytes()

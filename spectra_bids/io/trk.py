@@ -11,6 +11,7 @@ TrackVis file format, version 2; nibabel.streamlines.trk (compared with it in th
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -43,9 +44,10 @@ HEADER = np.dtype(
 )
 
 
-def read_trk(path: Path, raw: bytes) -> Bundle:
-    """Bundle, mm RAS+, from the bytes of a .trk file."""
+def read_trk(path: Path, raw: bytes, reference: Volume | None = None) -> Bundle:
+    """Bundle, mm RAS+, from the bytes of a .trk file; `reference` places one that has no vox_to_ras."""
     header, order = _header(path, raw)
+    header = _placed(path, header, reference)
     to_ras = _affine(path, header)
     n_scalars, n_properties = int(header["n_scalars"]), int(header["n_properties"])
     if n_scalars < 0 or n_properties < 0:
@@ -63,13 +65,22 @@ def read_trk(path: Path, raw: bytes) -> Bundle:
     return Bundle(points, offsets)
 
 
-def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
+def trk_bytes(
+    bundle: Bundle,
+    reference: Volume,
+    per_streamline: Mapping[str, NDArray[np.float32]] | None = None,
+    per_point: Mapping[str, NDArray[np.float32]] | None = None,
+) -> bytes:
     """Content of a .trk file that places `bundle` (mm RAS+) in the voxel grid of `reference`.
 
-    Nothing of it depends on time or host: equal streamlines and grid, equal bytes.
+    Nothing of it depends on time or host: equal content, equal bytes. Numbers of each streamline, (S, k), and of each
+    point, (P, k), 10 names each, keep the order they come in. (nibabel sorts them by name; TrackVis, which knows no
+    names of several values, then shows all that come after a colour under wrong ones.)
     """
     from nibabel.orientations import aff2axcodes
 
+    properties = dict(per_streamline or {})
+    scalars = dict(per_point or {})
     header = np.zeros((), HEADER)
     header["magic"] = b"TRACK"
     header["dimensions"] = reference.data.shape
@@ -78,17 +89,41 @@ def trk_bytes(bundle: Bundle, reference: Volume) -> bytes:
     header["voxel_order"] = "".join(aff2axcodes(reference.affine)).encode()
     header["image_orientation"] = (1, 0, 0, 0, 1, 0)
     header["n_count"], header["version"], header["hdr_size"] = bundle.n_streamlines, 2, HEADER.itemsize
+    header["n_scalars"], header["scalar_name"] = _named(scalars)
+    header["n_properties"], header["property_name"] = _named(properties)
     # The header holds float32: invert what will be read back, not the float64 affine.
     from_ras = np.linalg.inv(_affine(Path("output.trk"), header))
     with np.errstate(invalid="ignore"):  # Inf in, NaN out: the reader will refuse either
         stored = bundle.points.astype(np.float64) @ from_ras[:3, :3].T + from_ras[:3, 3]
-    words = np.empty(3 * len(stored) + bundle.n_streamlines, "<f4")
-    heads = 3 * bundle.offsets[:-1] + np.arange(bundle.n_streamlines)
+    points = np.column_stack([stored.astype("<f4"), *scalars.values()]) if scalars else stored
+    return header.tobytes() + _records(bundle, points, properties).tobytes()
+
+
+def _records(
+    bundle: Bundle, points: NDArray[np.floating], properties: Mapping[str, NDArray[np.float32]]
+) -> NDArray[np.float32]:
+    """Streamline after streamline: count, points (P, 3 + scalars), properties."""
+    width, extra = points.shape[1], sum(values.shape[1] for values in properties.values())
+    words = np.empty(points.size + bundle.n_streamlines * (1 + extra), "<f4")
+    heads = width * bundle.offsets[:-1] + (1 + extra) * np.arange(bundle.n_streamlines)
+    tails = heads + 1 + width * bundle.counts
     is_point = np.ones(len(words), bool)
     is_point[heads] = False
-    words[is_point] = stored.ravel()
+    for k, column in enumerate(np.hstack(list(properties.values())).T if properties else ()):
+        is_point[tails + k] = False
+        words[tails + k] = column
+    words[is_point] = points.ravel()
     words.view("<i4")[heads] = bundle.counts
-    return header.tobytes() + words.tobytes()
+    return words
+
+
+def _named(numbers: Mapping[str, NDArray[np.float32]]) -> tuple[int, list[bytes]]:
+    """How many values there are, and their 10 names in the header: of k > 1 values `name NUL k`, as nibabel has it."""
+    names = [f"{name}\0{v.shape[1]}" if v.shape[1] > 1 else name for name, v in numbers.items()]
+    encoded = [name.encode("latin1") for name in names] + [b""] * (10 - len(names))
+    if len(encoded) > 10 or any(len(name) > 20 for name in encoded):
+        raise ValueError(f"a .trk header has 10 names of at most 20 letters. Got {names}")
+    return sum(v.shape[1] for v in numbers.values()), encoded
 
 
 def trk_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
@@ -97,6 +132,58 @@ def trk_layout(path: Path, raw: bytes) -> tuple[int, int, int]:
     per_streamline = 4 * (1 + max(0, int(header["n_properties"])))
     between = per_streamline * max(0, int(header["n_count"]))
     return HEADER.itemsize, 4 * (3 + max(0, int(header["n_scalars"]))), between
+
+
+def trk_grid(
+    path: Path, raw: bytes, reference: Volume | None = None
+) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Voxel indices -> mm RAS+ (4, 4), and the shape of the image that the header names."""
+    header = _placed(path, _header(path, raw)[0], reference)
+    _affine(path, header)
+    i, j, k = (int(n) for n in header["dimensions"])
+    return header["vox_to_ras"].astype(np.float64), (i, j, k)
+
+
+def trk_has_data(path: Path, raw: bytes) -> bool:
+    """Whether there are numbers beside the coordinates."""
+    header, _ = _header(path, raw)
+    return bool(header["n_scalars"] > 0 or header["n_properties"] > 0)
+
+
+def _has_place(header: NDArray[np.void]) -> bool:
+    return bool(header["version"] >= 2 and header["vox_to_ras"][3, 3] != 0)
+
+
+def _placed(path: Path, header: NDArray[np.void], reference: Volume | None) -> NDArray[np.void]:
+    """The header with the place of the image it was tracked on, if it does not say it and the image is given."""
+    from nibabel.orientations import aff2axcodes, axcodes2ornt, ornt_transform
+
+    if reference is None or _has_place(header):
+        return header
+    order = _voxel_order(path, header)
+    turn = ornt_transform(axcodes2ornt(aff2axcodes(reference.affine)), axcodes2ornt(order))[:, 0].astype(int)
+    expected, sizes = np.empty(3, int), np.empty(3)
+    expected[turn], sizes[turn] = reference.data.shape, np.linalg.norm(reference.affine[:3, :3], axis=0)
+    if tuple(expected) != tuple(header["dimensions"]) or not np.allclose(sizes, header["voxel_sizes"], atol=1e-3):
+        raise TractogramError(
+            f"{path} was tracked on an image of {tuple(int(n) for n in header['dimensions'])} voxels of "
+            f"{tuple(round(float(x), 3) for x in header['voxel_sizes'])} mm ({order}). The reference, in that order of "
+            f"axes, has {tuple(int(n) for n in expected)} of {tuple(round(float(x), 3) for x in sizes)} mm",
+            "Give the image that it was tracked on.",
+        )
+    out = np.zeros((), HEADER)
+    out[()] = header
+    out["version"], out["vox_to_ras"], out["dimensions"] = 2, reference.affine, reference.data.shape
+    out["voxel_sizes"] = np.linalg.norm(reference.affine[:3, :3], axis=0)
+    out["voxel_order"] = order.encode()
+    return np.asarray(out)
+
+
+def _voxel_order(path: Path, header: NDArray[np.void]) -> str:
+    codes = bytes(header["voxel_order"]).decode("latin1").strip("\0 ").upper() or "LPS"
+    if sorted(codes.translate(str.maketrans("RPI", "LAS"))) != ["A", "L", "S"]:
+        raise TractogramError(f"voxel_order in the header of {path} must name three axes such as 'LPS'. Got {codes!r}")
+    return codes
 
 
 def _header(path: Path, raw: bytes) -> tuple[NDArray[np.void], str]:
@@ -121,11 +208,11 @@ def _affine(path: Path, header: NDArray[np.void]) -> NDArray[np.float64]:
     from nibabel.orientations import aff2axcodes, axcodes2ornt, inv_ornt_aff, ornt_transform
 
     vox_to_ras = header["vox_to_ras"].astype(np.float64)
-    if header["version"] < 2 or vox_to_ras[3, 3] == 0:
+    if not _has_place(header):
         raise TractogramError(
             f"{path} has no vox_to_ras in its header (version {header['version']}): its streamlines cannot be placed "
             "in mm RAS+",
-            "Write the file again with the image it was tracked on as reference (a .trk of version 2, .tck or .trx).",
+            "Convert it with the image it was tracked on: spectra-bids convert IN.trk OUT.trk --reference IMAGE.nii.gz",
         )
     if not np.isfinite(vox_to_ras).all() or abs(np.linalg.det(vox_to_ras[:3, :3])) < 1e-12:
         raise TractogramError(f"vox_to_ras in the header of {path} must be invertible. Got {vox_to_ras.tolist()}")
@@ -134,10 +221,7 @@ def _affine(path: Path, header: NDArray[np.void]) -> NDArray[np.float64]:
         raise TractogramError(f"Voxel sizes in the header of {path} must be positive. Got {sizes.tolist()}")
     to_voxel = np.diag([*(1 / sizes), 1.0])
     to_voxel[:3, 3] = -0.5
-    codes = bytes(header["voxel_order"]).decode("latin1").strip("\0 ").upper() or "LPS"
-    if sorted(codes.translate(str.maketrans("RPI", "LAS"))) != ["A", "L", "S"]:
-        raise TractogramError(f"voxel_order in the header of {path} must name three axes such as 'LPS'. Got {codes!r}")
-    turn = ornt_transform(axcodes2ornt(codes), axcodes2ornt(aff2axcodes(vox_to_ras)))
+    turn = ornt_transform(axcodes2ornt(_voxel_order(path, header)), axcodes2ornt(aff2axcodes(vox_to_ras)))
     reorder = np.asarray(inv_ornt_aff(turn, header["dimensions"]), np.float64)
     return np.asarray(vox_to_ras @ reorder @ to_voxel)
 

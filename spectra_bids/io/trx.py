@@ -14,6 +14,7 @@ from __future__ import annotations
 import json
 import zipfile
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,68 @@ def _dps(path: Path, members: dict[str, int]) -> dict[str, str]:
     """Name -> member of data per streamline with one column."""
     found = [name for name in members if _folder(name) == "dps" and not name.endswith(".bit")]
     return {name.removeprefix("dps/").split(".")[0]: name for name in found if _layout(path, name)[1] == 1}
+
+
+@dataclass(frozen=True, eq=False)
+class TrxData:
+    """What a TRX holds beside the streamlines.
+
+    Parameters
+    ----------
+    affine : (4, 4) float64
+        Voxel indices -> mm RAS+.
+    shape : tuple of int
+        Of the image that was tracked on; (1, 1, 1) stands for an unknown one.
+    groups : mapping of str to (n,) int64
+        Indices of streamlines.
+    per_streamline, per_point : mappings of str to (S, k), (P, k)
+        Numbers of any type.
+    unread : tuple of str
+        Members that are not understood: packed bits, data per group.
+    kind : str
+        Type of the coordinates.
+
+    """
+
+    affine: NDArray[np.float64]
+    shape: tuple[int, int, int]
+    groups: dict[str, NDArray[np.int64]]
+    per_streamline: dict[str, NDArray[Any]]
+    per_point: dict[str, NDArray[Any]]
+    unread: tuple[str, ...]
+    kind: str
+
+
+def read_trx_data(path: Path) -> TrxData:
+    """Header, groups and data of a TRX that `read_trx` has accepted."""
+    members = _members(path)
+    header = _header(path, members)
+    try:
+        affine = np.asarray(header["VOXEL_TO_RASMM"], np.float64).reshape(4, 4)
+        i, j, k = (int(n) for n in header["DIMENSIONS"])
+        if (
+            not np.isfinite(affine).all()
+            or abs(np.linalg.det(affine[:3, :3])) < 1e-12
+            or not all(0 < n < 2**15 for n in (i, j, k))
+        ):
+            raise ValueError(f"{affine.tolist()}, {[i, j, k]}")
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
+        raise TractogramError(
+            f"header.json in {path} must hold an invertible VOXEL_TO_RASMM (4 x 4) and DIMENSIONS (3 counts). Got "
+            f"{error!r}"
+        ) from error
+    groups: dict[str, NDArray[np.int64]] = {}
+    known: dict[str, dict[str, NDArray[Any]]] = {"dps": {}, "dpv": {}}
+    unread = []
+    for name in sorted(members):
+        if _folder(name) == "groups":
+            groups[_group(name)] = _index(path, members, name, int(header["NB_STREAMLINES"]))
+        elif _folder(name) in known and not name.endswith(".bit"):
+            known[_folder(name)][Path(name).name.split(".")[0]] = _array(path, members, name)
+        elif _folder(name):
+            unread.append(name)
+    position = next(name for name in members if _folder(name) == "" and name.split(".")[0] == "positions")
+    return TrxData(affine, (i, j, k), groups, known["dps"], known["dpv"], tuple(unread), position.rsplit(".", 1)[-1])
 
 
 def trx_groups(path: Path) -> list[str]:

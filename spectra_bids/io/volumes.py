@@ -12,6 +12,7 @@ import zlib
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectra_bids.bundle import Volume
 from spectra_bids.errors import MissingInputError, VolumeError
@@ -53,6 +54,33 @@ def read_volume(path: Path) -> Volume:
     return Volume(data, affine)
 
 
+def read_grid(path: Path) -> tuple[NDArray[np.float64], tuple[int, int, int]]:
+    """Place of an image of any kind, by its header: voxel indices -> mm RAS+ (4, 4), and its first three dimensions.
+
+    Raises
+    ------
+    MissingInputError, VolumeError
+        There is no such file, or it is no image with a place in space.
+
+    """
+    import nibabel as nib
+    from nibabel.filebasedimages import ImageFileError
+
+    if not path.is_file():
+        raise MissingInputError(f"There is no file {path}")
+    try:
+        image = nib.load(path)
+    except (EOFError, zlib.error, OSError, ValueError, ImageFileError) as error:
+        raise VolumeError(f"{path} cannot be read: expected an image (.nii, .nii.gz). Got {error}") from error
+    _check_form(path, image)
+    affine, shape = np.asarray(image.affine, np.float64), tuple(image.shape)
+    if len(shape) < 3 or not np.isfinite(affine).all() or abs(np.linalg.det(affine[:3, :3])) < 1e-12:
+        raise VolumeError(
+            f"{path} must have three dimensions and an invertible affine. Got {shape} and {affine.tolist()}"
+        )
+    return affine, (int(shape[0]), int(shape[1]), int(shape[2]))
+
+
 def write_volume(path: Path, volume: Volume) -> None:
     """Write a .nii or .nii.gz; equal input, equal bytes."""
     import nibabel as nib
@@ -63,12 +91,7 @@ def write_volume(path: Path, volume: Volume) -> None:
 
 def _data(path: Path, image: object) -> np.ndarray[tuple[int, ...], np.dtype[np.floating]]:
     """(I, J, K) values of a nibabel image."""
-    header = getattr(image, "header", {})
-    if "sform_code" in header and not header["sform_code"] and not header["qform_code"]:
-        raise VolumeError(
-            f"{path} has neither sform nor qform: its place in space is not known",
-            "Copy the geometry from the image it was made of (fslcpgeom, or nibabel).",
-        )
+    _check_form(path, image)
     shape = tuple(getattr(image, "shape", ()))
     if len(shape) < 3 or any(n != 1 for n in shape[3:]):
         raise VolumeError(f"A scalar map has three dimensions. Got {path} with shape {shape}")
@@ -84,3 +107,13 @@ def _data(path: Path, image: object) -> np.ndarray[tuple[int, ...], np.dtype[np.
         raise VolumeError(f"A scalar map holds real numbers. Got {path} of type {stored}")
     kind = np.float64 if stored == np.float64 else np.float32
     return np.asarray(image.get_fdata(dtype=kind, caching="unchanged")).reshape(shape[:3])  # type: ignore[attr-defined]
+
+
+def _check_form(path: Path, image: object) -> None:
+    """VolumeError if a NIfTI header does not say where its voxels are."""
+    header = getattr(image, "header", {})
+    if "sform_code" in header and not header["sform_code"] and not header["qform_code"]:
+        raise VolumeError(
+            f"{path} has neither sform nor qform: its place in space is not known",
+            "Copy the geometry from the image it was made of (fslcpgeom, or nibabel).",
+        )

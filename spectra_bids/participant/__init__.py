@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import logging
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 
+from spectra_bids.bundle import Bundle
 from spectra_bids.dataset.atlases import Atlas, read_atlas
-from spectra_bids.dataset.grids import read_grid, write_grid
+from spectra_bids.dataset.grids import load_grid, read_grid, stored_grids, write_grid
 from spectra_bids.dataset.inputs import discover_derivatives, find_sessions, forget_index
 from spectra_bids.dataset.names import canonical, crash_dir, streamlines_file, subject_page
 from spectra_bids.dataset.outputs import clear_leftovers, sha256, write_bytes, write_dataset_files, write_text
@@ -28,7 +29,8 @@ from spectra_bids.geometry.grid import Grid, build_grid
 from spectra_bids.io.tck import tck_bytes
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.participant.plan import print_plan, processes
-from spectra_bids.participant.session import Session, bundle_tables, run_session
+from spectra_bids.participant.session import Session, run_session
+from spectra_bids.participant.stored import bundle_tables, session_label
 from spectra_bids.settings import ParticipantSettings
 from spectra_bids.workers import Workers, map_unordered
 
@@ -37,7 +39,10 @@ log = logging.getLogger("spectra_bids")
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one session: computed, kept (it was done) or failed; warnings, or the message; exit status."""
+    """What became of one session: computed, kept (it was done) or failed; warnings, or the message; exit status.
+
+    The state `warned` is that of the subject as a whole: its pictures are not what they should be.
+    """
 
     session: Session
     state: str
@@ -54,19 +59,33 @@ def run(settings: ParticipantSettings) -> int:
         Exit status: 0 done; 1 some sessions failed; where all failed for one reason, that reason's status.
 
     """
+    if settings.run.reports_only:
+        return _pages(settings)
     atlas = read_atlas(settings.atlas)
     sources = (*discover_derivatives(settings.run), ("atlas", settings.atlas))
     subjects = _by_subject(find_sessions(settings.run))
     if settings.run.dry_run:
         print_plan(settings, atlas, wanted_bundles(settings, atlas), subjects)
         return 0
-    if settings.run.reports_only:
-        subjects = _with_tables(settings.run.output_dir, subjects)
     n_procs = processes(settings, atlas, wanted_bundles(settings, atlas), subjects)
     clear_leftovers(settings.run.output_dir, recursive=False)
     clear_leftovers(settings.run.output_dir / "atlas", recursive=False)
     write_dataset_files(settings.run.output_dir, sources)
     freeze_grids(settings, atlas)
+    return _run_all(settings, subjects, n_procs)
+
+
+def _pages(settings: ParticipantSettings) -> int:
+    """--reports-only: pages of all subjects with tables that are selected; inputs are not looked at."""
+    subjects = _with_tables(settings)
+    if settings.run.dry_run:
+        print(f"--reports-only: pages of {len(subjects)} subjects: {', '.join(f'sub-{s}' for s in subjects)}")
+        return 0
+    return _run_all(settings, subjects, settings.run.n_procs)
+
+
+def _run_all(settings: ParticipantSettings, subjects: dict[str, list[Session]], n_procs: int) -> int:
+    """Exit status of the work on all subjects."""
     outcomes: list[Outcome] = []
     for found in _progress(_all(settings, subjects, n_procs), subjects):
         outcomes += found
@@ -82,7 +101,8 @@ def exit_status(outcomes: Sequence[Outcome]) -> int:
     if temporary or not failed:
         return temporary
     reasons = {o.exit_status for o in failed}
-    return reasons.pop() if len(failed) == len(outcomes) and len(reasons) == 1 else 1
+    n_jobs = sum(o.state != "warned" for o in outcomes)
+    return reasons.pop() if len(failed) == n_jobs and len(reasons) == 1 else 1
 
 
 def wanted_bundles(settings: ParticipantSettings, atlas: Atlas) -> list[str]:
@@ -142,8 +162,8 @@ def _by_subject(sessions: Sequence[tuple[str, str | None]]) -> dict[str, list[Se
     return found
 
 
-def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, list[Session]]:
-    """Subjects that have tables to make pages of; the others are named in a warning.
+def _with_tables(settings: ParticipantSettings) -> dict[str, list[Session]]:
+    """Selected subjects that have tables to make pages of; those of the input that have none are named in a warning.
 
     Raises
     ------
@@ -151,11 +171,22 @@ def _with_tables(out: Path, subjects: dict[str, list[Session]]) -> dict[str, lis
         If nobody has any.
 
     """
-    there = {s: sessions for s, sessions in subjects.items() if bundle_tables(out, s)}
-    without = [f"sub-{s}" for s in subjects if s not in there]
+    run = settings.run
+    there: dict[str, list[Session]] = {}
+    for folder in sorted(run.output_dir.glob("sub-*/")):
+        subject = folder.name.removeprefix("sub-")
+        labels = [session_label(table) for table in bundle_tables(run.output_dir, subject)]
+        wanted = [label for label in labels if not run.session_labels or label in run.session_labels]
+        if wanted and (not run.participant_labels or subject in run.participant_labels):
+            there[subject] = [Session(subject, label or None) for label in wanted]
+    try:
+        asked = set(run.participant_labels) or {subject for subject, _ in find_sessions(run)}
+    except SpectraError:  # the input need not be there any more
+        asked = set()
+    without = [f"sub-{s}" for s in sorted(asked - set(there))]
     if not there:
         raise MissingInputError(
-            f"--reports-only: none of the selected subjects has tables in {out}",
+            f"--reports-only: none of the selected subjects has tables in {run.output_dir}",
             "Run the same command without --reports-only",
         )
     if without:
@@ -167,7 +198,8 @@ def _all(settings: ParticipantSettings, subjects: dict[str, list[Session]], n_pr
     """Outcomes of every subject as it is done; none after a failed one with --stop-on-first-crash."""
     run = settings.run
     workers = Workers(n_procs, run.omp_nthreads, run.dask_scheduler)
-    with closing(map_unordered(partial(run_subject, settings), list(subjects.values()), workers)) as done:
+    job = partial(run_subject, replace(settings, run=replace(run, n_procs=min(n_procs, max(1, len(subjects))))))
+    with closing(map_unordered(job, list(subjects.values()), workers)) as done:
         for _, found in done:
             yield found
             if run.stop_on_first_crash and any(o.state == "failed" for o in found):
@@ -180,6 +212,10 @@ def _frozen(settings: ParticipantSettings) -> tuple[Atlas, dict[str, Grid]]:
     forget_index()  # the worker of a cluster outlives runs, and files may have changed
     atlas = read_atlas(settings.atlas)
     out, wanted = settings.run.output_dir, settings.profile.grid
+    if settings.run.reports_only:  # the tables' own grids, whatever this command says of grids
+        return atlas, {
+            n: load_grid(out, label, n) for n, (label, _) in stored_grids(out).items() if label == atlas.label
+        }
     stored = {
         n: read_grid(out, atlas.label, n, wanted, sha256(atlas.bundles[n])) for n in wanted_bundles(settings, atlas)
     }
@@ -191,11 +227,15 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
     atlas, grids = _frozen(settings)
     clear_leftovers(settings.run.output_dir / f"sub-{sessions[0].subject}", recursive=True)
     outcomes, crashes = [], []
+    placed: dict[str, Mapping[str, Bundle]] = {}
     for session in sessions:
         try:
-            warnings = None if settings.run.reports_only else run_session(settings, atlas, grids, session)
-            state = "kept" if warnings is None else "computed"
-            outcomes.append(Outcome(session, state, ". ".join(warnings or ())))
+            done = None if settings.run.reports_only else run_session(settings, atlas, grids, session)
+            outcomes.append(
+                Outcome(session, "kept" if done is None else "computed", ". ".join(done.warnings if done else ()))
+            )
+            if done is not None:
+                placed[str(session)] = done.bundles
         except (OutputError, TemporaryError):
             raise  # a full disk or a missing permission stops everyone
         except Exception as error:
@@ -204,7 +244,8 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
             if settings.run.stop_on_first_crash:
                 break
     page = subject_page(settings.run.output_dir, sessions[0].subject)
-    if settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
+    drawn, said = _pictures(settings, atlas, grids, sessions[0].subject, placed)
+    if drawn or settings.run.reports_only or any(o.state != "kept" for o in outcomes) or not page.is_file():
         from spectra_bids.participant.page import write_page
 
         try:
@@ -213,7 +254,27 @@ def run_subject(settings: ParticipantSettings, sessions: Sequence[Session]) -> l
             raise
         except Exception as error:
             outcomes.append(_failed(settings, Session(sessions[0].subject, None), error))
-    return outcomes
+    return [*outcomes, Outcome(Session(sessions[0].subject, None), "warned", said)] if said else outcomes
+
+
+def _pictures(
+    settings: ParticipantSettings,
+    atlas: Atlas,
+    grids: dict[str, Grid],
+    subject: str,
+    placed: Mapping[str, Mapping[str, Bundle]],
+) -> tuple[int, str]:
+    """Pictures that were made, and what went wrong with the others: it is told, and fails nobody."""
+    if settings.pictures == "none" or settings.run.reports_only:
+        return 0, ""
+    from spectra_bids.participant.pictures import add_pictures
+
+    try:
+        return add_pictures(settings, atlas, grids, subject, placed)
+    except (OutputError, TemporaryError):
+        raise
+    except Exception as error:
+        return 0, f"no 3D pictures: {in_words(error)}"
 
 
 def _failed(settings: ParticipantSettings, session: Session, error: Exception) -> Outcome:
@@ -242,6 +303,8 @@ def _record_crash(settings: ParticipantSettings, session: Session, error: Except
 def _tell(outcome: Outcome) -> None:
     if outcome.state == "failed":
         log.error("%s failed: %s", outcome.session, outcome.message)
+    elif outcome.state == "warned":
+        log.warning("%s: %s", outcome.session, outcome.message)
     else:
         log.info("%s %s", outcome.session, "done" if outcome.state == "computed" else "was done already")
         if outcome.message:

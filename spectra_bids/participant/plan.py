@@ -17,7 +17,8 @@ from spectra_bids.estimate import PROCESS_GB, Estimate, SessionSize, duration, p
 from spectra_bids.estimate import session as session_estimate
 from spectra_bids.io.sizes import count_points, count_voxels
 from spectra_bids.participant.registration import choose_route
-from spectra_bids.participant.session import Session, bundle_tables
+from spectra_bids.participant.session import Session
+from spectra_bids.participant.stored import bundle_tables
 from spectra_bids.settings import ParticipantSettings
 
 log = logging.getLogger("spectra_bids")
@@ -120,6 +121,7 @@ def _size(settings: ParticipantSettings, atlas: Atlas, bundles: Sequence[str], s
         maps=len(inputs.scalars),
         voxels=max((count_voxels(s.path) for s in inputs.scalars), default=0),
         registers=registers,
+        pictures=settings.pictures != "none",
     )
 
 

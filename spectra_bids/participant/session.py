@@ -21,6 +21,7 @@ from spectra_bids.dataset.atlases import Atlas, match
 from spectra_bids.dataset.inputs import BundleFile, SessionInputs, discover_derivatives, read_session
 from spectra_bids.dataset.outputs import bids_uri, read_table, remove, sha256, write_json, write_table
 from spectra_bids.errors import InputDataError, NothingSelectedError, SpectraError
+from spectra_bids.figures.bundle_pictures import thin
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.io.tractograms import read_bundle
 from spectra_bids.io.volumes import read_volume
@@ -33,6 +34,7 @@ from spectra_bids.participant.checks import (
 )
 from spectra_bids.participant.points import Weighed, find_weighed, read_weighed
 from spectra_bids.participant.registration import Distances, Route, choose_route, measure_distances, place
+from spectra_bids.participant.stored import pictures_of
 from spectra_bids.profiles import Cells, Profile, profile
 from spectra_bids.settings import ParticipantSettings, settings_hash
 
@@ -63,15 +65,18 @@ def table_files(out: Path, session: Session, space: str | None) -> dict[str, Pat
     }
 
 
-def bundle_tables(out: Path, subject: str) -> list[Path]:
-    """The bundle table of each session of a subject that is done; the profiles stand beside it."""
-    return sorted((out / f"sub-{subject}").glob("**/dwi/*_desc-bundle_tractometry.tsv"))
+@dataclass(frozen=True, eq=False)
+class Finished:
+    """What a session that was computed leaves beside its tables: warnings, and its bundles as pictures show them."""
+
+    warnings: tuple[str, ...]
+    bundles: Mapping[str, Bundle]
 
 
 def run_session(
     settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid], session: Session
-) -> tuple[str, ...] | None:
-    """Compute one session and write its tables; what a reader should be warned of. None if they were there already.
+) -> Finished | None:
+    """Compute one session and write its tables. None if they were there already.
 
     Raises
     ------
@@ -87,13 +92,7 @@ def run_session(
             f"{session} has no scalar map that --scalars {' '.join(settings.scalars)} selects",
             "Name the data set that holds the maps with -d NAME=PATH",
         )
-    files = {n: f for n, f in match(atlas, inputs.bundles).items() if n in grids}
-    if not files:
-        there = ", ".join(sorted({b.label for b in inputs.bundles})) or "none"
-        raise NothingSelectedError(
-            ". ".join((f"{session} has no bundle of the atlas {atlas.name}. It has: {there}", *inputs.notes)),
-            "Name the data set that holds the bundles with -d NAME=PATH, or use an atlas with these bundles",
-        )
+    files = _bundle_files(atlas, grids, inputs, session)
     weighed = find_weighed(settings, inputs, files)
     sources = _sources(settings, inputs, files, weighed)
     tables = table_files(settings.run.output_dir, session, inputs.space)
@@ -102,7 +101,29 @@ def run_session(
         return None
     computed = _compute(settings, atlas, grids, inputs, files, weighed)
     _write(settings, atlas, grids, inputs, sources, key, tables, computed)
-    return computed.warnings
+    return Finished(computed.warnings, computed.shown)
+
+
+def place_again(
+    settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid], session: Session
+) -> dict[str, Bundle]:
+    """A session's bundles in atlas space, as `run_session` placed them: the same files by the same route."""
+    inputs = read_session(settings.run, session.subject, session.session, settings.scalars)
+    files = _bundle_files(atlas, grids, inputs, session)
+    return _load(settings, atlas, inputs, files, read_volume(inputs.scalars[0].path) if inputs.scalars else None).placed
+
+
+def _bundle_files(
+    atlas: Atlas, grids: Mapping[str, Grid], inputs: SessionInputs, session: Session
+) -> dict[str, BundleFile]:
+    files = {n: f for n, f in match(atlas, inputs.bundles).items() if n in grids}
+    if not files:
+        there = ", ".join(sorted({b.label for b in inputs.bundles})) or "none"
+        raise NothingSelectedError(
+            ". ".join((f"{session} has no bundle of the atlas {atlas.name}. It has: {there}", *inputs.notes)),
+            "Name the data set that holds the bundles with -d NAME=PATH, or use an atlas with these bundles",
+        )
+    return files
 
 
 def session_key(settings: ParticipantSettings, atlas: Atlas, grids: Mapping[str, Grid]) -> str:
@@ -158,6 +179,34 @@ class _Computed:
     route: Route
     few: frozenset[str]
     warnings: tuple[str, ...]
+    shown: dict[str, Bundle]
+
+
+@dataclass(frozen=True, eq=False)
+class _Loaded:
+    """Bundles as their files hold them, of rec/org pairs those in the maps' space, all in atlas space; the route."""
+
+    loaded: dict[str, Bundle]
+    own: dict[str, Bundle]
+    placed: dict[str, Bundle]
+    route: Route
+
+
+def _load(
+    settings: ParticipantSettings,
+    atlas: Atlas,
+    inputs: SessionInputs,
+    files: Mapping[str, BundleFile],
+    reference: Volume | None,
+) -> _Loaded:
+    loaded = {n: read_bundle(f.path, reference, f.group) for n, f in files.items()}
+    own = {n: read_bundle(f.org_path, reference) for n, f in files.items() if f.org_path is not None}
+    require_streamlines(loaded, files)
+    native = {n: b for n, b in loaded.items() if n not in own}
+    space = next((f.entities.get("space") for n, f in files.items() if n in native), atlas.space)
+    route = choose_route(inputs, space, atlas, settings.profile) if native else Route("none", notes=("rec/org pairs",))
+    placed, route = place(native, route, inputs, atlas, settings.profile.random_seed)
+    return _Loaded(loaded, own, {**placed, **{n: loaded[n] for n in own}}, route)
 
 
 def _compute(
@@ -169,17 +218,10 @@ def _compute(
     weighed: Weighed,
 ) -> _Computed:
     volumes = {s.name: read_volume(s.path) for s in inputs.scalars}
-    reference = next(iter(volumes.values()))
-    loaded = {n: read_bundle(f.path, reference, f.group) for n, f in files.items()}
-    own = {n: read_bundle(f.org_path, reference) for n, f in files.items() if f.org_path is not None}
-    require_streamlines(loaded, files)
+    found = _load(settings, atlas, inputs, files, next(iter(volumes.values())))
+    loaded, own, placed, route = found.loaded, found.own, found.placed, found.route
     masks, weights = read_weighed(weighed, settings.profile.points.streamline_weights, files, loaded)
     few = frozenset(n for n, b in loaded.items() if b.n_streamlines < settings.profile.min_streamlines)
-    native = {n: b for n, b in loaded.items() if n not in own}
-    space = next((f.entities.get("space") for n, f in files.items() if n in native), atlas.space)
-    route = choose_route(inputs, space, atlas, settings.profile) if native else Route("none", notes=("rec/org pairs",))
-    placed, route = place(native, route, inputs, atlas, settings.profile.random_seed)
-    placed.update({n: loaded[n] for n in own})
     profiles = {}
     for name, rec in placed.items():
         if name not in few:
@@ -194,7 +236,8 @@ def _compute(
         *far_away(distances),
         *require_values(profiles, {s.name: s.path for s in inputs.scalars}),
     )
-    return _Computed(profiles, loaded, labels, distances, route, few, warnings)
+    shown = {n: thin(b) for n, b in placed.items()} if settings.pictures != "none" else {}
+    return _Computed(profiles, loaded, labels, distances, route, few, warnings, shown)
 
 
 def _profile_one(
@@ -332,9 +375,11 @@ def _write(
         "SettingsHash": key,
         "SpectraBidsVersion": __version__,
     }
-    # Old tables and the page made of them go first: a run that is killed here leaves a session that is not done, never
-    # one in which new sidecars describe old tables.
-    for path in (*tables.values(), paths.subject_page(settings.run.output_dir, inputs.subject)):
+    # Old tables and what was made of them, page and pictures, go first: a run that is killed here leaves a session that
+    # is not done, never one in which new sidecars describe old tables.
+    out, subject = settings.run.output_dir, inputs.subject
+    drawn = pictures_of(out, subject, tables["bundle"])
+    for path in (*tables.values(), paths.subject_page(out, subject), *drawn):
         remove(path)
     for kind in KINDS:
         fixed = {"bundle": BUNDLE, "profile1D": PROFILE_1D, "profile2D": PROFILE_2D}[kind]

@@ -7,7 +7,7 @@ from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map, detectabl
 from spectra_bids.figures.plots import cell_map, effect_profile, group_profile, is_true
 from spectra_bids.report import words
 from spectra_bids.report.lines import picture
-from spectra_bids.report.measured import varies_within, without_small_groups
+from spectra_bids.report.measured import FEWEST, varies_within, without_small_groups
 from spectra_bids.report.pages import Block, FigureItem, Fold, Gallery, GroupPage, Notice, Picture, Prose, TableItem
 from spectra_bids.report.subject import alphanumeric
 from spectra_bids.report.tables import table
@@ -152,7 +152,9 @@ def _bundle_figures(page: GroupPage, family: Family, bundle: str) -> list[Figure
                     "differences between them."
                 )
             caption += " Marked nodes have a rejected cell." if family.kind == "2D" else " Rejected nodes are marked."
-            sheet = group_profile(mine, family.scalar, by, units, ends, hit, bundle)
+            sheet = group_profile(
+                mine, family.scalar, by, units, ends, hit, bundle, FEWEST if page.level == "group" else 1
+            )
             out.append(FigureItem(f"{stem}profile{family.kind}", bundle, caption, sheet, family.name))
     return out
 

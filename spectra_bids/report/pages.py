@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from math import nan
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from spectra_bids.figures.svg import Sheet
+from spectra_bids.figures.bundle_pictures import Still
+from spectra_bids.figures.svg import Panel, Sheet
 from spectra_bids.report.measured import Measured
 from spectra_bids.settings import GroupSettings, ProfileSettings
 
@@ -100,13 +101,20 @@ class TableItem:
 
 @dataclass(frozen=True)
 class FigureItem:
-    """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself."""
+    """A figure: file stem (BIDS entities, no extension), heading, caption and the picture itself.
+
+    Where its panels are bundles' own, `scalar` says of what, and `bundles` names them in order, `marks`
+    explains the signs of missing nodes.
+    """
 
     name: str
     title: str
     caption: str
     sheet: Sheet
     group: str = ""
+    scalar: str = ""
+    bundles: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
     kind: ClassVar[str] = "figure"
 
     @property
@@ -160,7 +168,24 @@ class Explorer:
     kind: ClassVar[str] = "explorer"
 
 
-Block = Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Picture | Gallery | Fold | Explorer
+@dataclass(frozen=True)
+class BundleCard:
+    """One bundle of a person: its picture (or why there is none) beside the panels that were measured on it."""
+
+    name: str
+    title: str
+    remark: str
+    tone: str
+    panels: tuple[Panel, ...]
+    picture: Still | None = None
+    without: str = ""
+    text: str = ""
+    kind: ClassVar[str] = "card"
+
+
+Block = (
+    Notice | Prose | Bullets | Facts | Code | TableItem | FigureItem | Picture | Gallery | Fold | Explorer | BundleCard
+)
 
 
 @dataclass(frozen=True)
@@ -199,6 +224,9 @@ class SessionPart:
         Registration route: none, xfm or slr.
     route_facts : (name, value) pairs
         What else there is to say of it: space labels, transform file, distances over the session.
+    pictures : mapping of bundle to Still
+    without : str
+        Why bundles have no picture, where they have none.
 
     """
 
@@ -208,6 +236,8 @@ class SessionPart:
     profile_2d: pd.DataFrame | None = None
     route: str = "none"
     route_facts: tuple[tuple[str, str], ...] = ()
+    pictures: Mapping[str, Still] = field(default_factory=dict)
+    without: str = ""
 
 
 @dataclass(frozen=True)
@@ -230,6 +260,11 @@ class ParticipantPage:
         The exact command.
     notices : tuple of Notice
     crashes : tuple of Crash
+    norms : DataFrame or None
+        columns.NORMS of the cohort, on this subject's grids; None before the group level has run.
+    cohort : int
+        Sessions that the norms are of.
+    axis : mapping of bundle to (share of nodes with a round cross-section, least anisotropy)
 
     """
 
@@ -243,6 +278,9 @@ class ParticipantPage:
     command: str = ""
     notices: tuple[Notice, ...] = ()
     crashes: tuple[Crash, ...] = ()
+    norms: pd.DataFrame | None = None
+    cohort: int = 0
+    axis: Mapping[str, tuple[float, float]] = field(default_factory=dict)
 
 
 # Group level.

@@ -37,7 +37,7 @@ def figures(page: QualityPage) -> tuple[FigureItem, ...]:
     """Coverage, distances and ends by scalar, reversed profiles, boxes by site; `name` is the stem of the file."""
     columns = page.by_person and len(page.sessions) <= MOST_COLUMNS
     caption = "One column per session, one row per bundle." if columns else "Share of the sessions, by bundle."
-    out = [FigureItem("desc-coverage_qc", "Coverage", caption, coverage_map(page.statuses, page.by_person))]
+    out = [FigureItem("desc-coverage_qc", "Coverage", caption, coverage_map(page.statuses, shares=not page.by_person))]
     if page.by_person:
         for scalar in page.units:
             out += _strips(page, scalar)

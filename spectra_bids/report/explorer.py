@@ -113,6 +113,11 @@ class Source:
         """Values of a scalar in a bundle."""
         return len(self.page.measured[kind].labels) * len(self.cells[kind, self.bundles[int(bundle)]])
 
+    def count_summary(self, scalar: str, bundle: str, kind: str) -> int:
+        """Numbers of the summaries of a scalar in a bundle."""
+        groups = sum(len(of.names) for of in self.splits.values())
+        return 6 * groups * len(self.cells[kind, self.bundles[int(bundle)]])
+
     def values(self, scalar: str, bundle: str, kind: str) -> tuple[tuple[str, str, str], ...]:
         """Every session's values."""
         found = self._values(scalar, bundle, kind)

@@ -132,8 +132,10 @@ def main():
     drawn = group_figures(page)
     figures = time.perf_counter() - start
     html = group_page(page, drawn)
-    rest = time.perf_counter() - start - figures
-    print(f"{len(html.encode()):,} bytes; {figures:.1f} s for {len(drawn)} figures, then {rest:.1f} s")
+    print(
+        f"{len(html.encode()):,} bytes; {figures:.1f} s for {len(drawn)} figures, "
+        f"then {time.perf_counter() - start - figures:.1f} s"
+    )
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.keep or Path(folder) / "page.html"
         path.write_text(html, encoding="utf-8")

@@ -160,6 +160,8 @@ class Source:
                         if of["at"].notna().any()
                         else np.nan
                     )
+                    if self.page.level == "group" and np.isfinite(at):
+                        at = float(f"{at:.2g}")  # the median of a third of few people is a person's own value
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}

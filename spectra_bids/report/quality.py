@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spectra_bids.columns import QC_OUTLIERS, QC_SITES, STATUSES, VERDICTS
+from spectra_bids.columns import STATUSES
+from spectra_bids.dataset.qc_columns import QC_OUTLIERS, QC_SITES, VERDICTS
 from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map
 from spectra_bids.figures.quality import Scale, Turned, site_sheet, strip, turned_sheet
 from spectra_bids.report.pages import Block, Bullets, Code, Facts, FigureItem, Fold, Notice, Prose, Section, TableItem

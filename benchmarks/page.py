@@ -133,7 +133,8 @@ def main():
     figures = time.perf_counter() - start
     html = group_page(page, drawn)
     print(
-        f"{len(html.encode()):,} bytes; {figures:.1f} s for {len(drawn)} figures, then {time.perf_counter() - start - figures:.1f} s"
+        f"{len(html.encode()):,} bytes; {figures:.1f} s for {len(drawn)} figures, "
+        f"then {time.perf_counter() - start - figures:.1f} s"
     )
     with tempfile.TemporaryDirectory() as folder:
         path = arguments.keep or Path(folder) / "page.html"

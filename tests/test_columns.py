@@ -18,7 +18,7 @@ def test_these_are_the_tables_that_are_written():
     assert set(TABLES) == {
         "PROFILE_1D", "PROFILE_2D", "BUNDLE", "FITS_1D", "FITS_2D", "DECISIONS", "BLOCKS", "SUMMARY", "CLUSTERS",
         "CALIBRATION", "SENSITIVITY", "SELFTEST", "COMPONENTS_1D", "COMPONENTS_2D", "OUTLIERS",
-        "MEANS_1D", "MEANS_2D", "PEAKS",
+        "MEANS_1D", "MEANS_2D", "PEAKS", "NORMS",
     }  # fmt: skip
 
 

@@ -27,6 +27,7 @@ ONLY_IN = {
     "pymer4": {"models/lme4.py"},
     "rpy2": {"models/lme4.py"},
     "jinja2": {"report"},
+    "h5py": {"bridges/modelarray.py"},
 }
 #: Slow to import: none of them may come with the package, its command line or `--help`.
 HEAVY = (
@@ -44,6 +45,7 @@ HEAVY = (
     "formulaic",
     "jinja2",
     "distributed",
+    "h5py",
 )
 SCRIPTS = sorted(path for folder in ("scripts", "locks", "benchmarks") for path in (REPOSITORY / folder).glob("*.sh"))
 #: A registry's host may stand in no file; spelled so that this one does not name them either.

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spectra_bids.dataset.design_files import read_design, read_participants, read_sessions
+from spectra_bids.dataset.design_files import read_design, read_image_table, read_participants, read_sessions
 from spectra_bids.errors import DesignError, MissingInputError
 
 PEOPLE = "participant_id\tgroup\tage\tsex\nsub-01\tpatient\t61.5\tF\nsub-02\tcontrol\tn/a\tM\nsub-10\tcontrol\t70\tF\n"
@@ -257,3 +257,29 @@ def test_a_real_subject_table_is_typed(shared_data: Path, tmp_path: Path) -> Non
     assert len(table) == 48
     assert table["age"].dtype == np.float64
     assert list(table["class"].cat.categories) == sorted(raw["class"].astype(str).unique())
+
+
+def test_the_first_column_names_images_and_the_others_are_typed(tmp_path):
+    path = tmp_path / "dm.csv"
+    path.write_text("scan,age,sex\n01.nii,60,F\n02.nii,n/a,M\n")
+    names, table, _ = read_image_table(path)
+    assert names == ("01.nii", "02.nii")
+    assert table["age"].tolist()[0] == 60.0
+    assert table["sex"].cat.categories.tolist() == ["F", "M"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [("id,age\na.nii,1\na.nii,2\n", "must differ in id. Got a.nii twice"), ("id,age\n,1\n", "Got none in line 2")],
+)
+def test_images_must_be_named_and_differ(tmp_path, text, said):
+    path = tmp_path / "dm.csv"
+    path.write_text(text)
+    with pytest.raises(DesignError, match=said):
+        read_image_table(path)
+
+
+def test_a_cohort_file_may_name_an_image_once_per_scalar(tmp_path):
+    path = tmp_path / "cohort.csv"
+    path.write_text("scalar_name,source_file\nFA,a.nii\nMD,a.nii\n")
+    assert read_image_table(path, "source_file", "scalar_name")[0] == ("a.nii", "a.nii")

@@ -119,15 +119,22 @@ def test_the_tree_has_the_files_of_the_conventions_and_no_other(planted):
         r"dataset_description\.json|README\.md|\.bidsignore|descriptions\.tsv",
         r"desc-(profile1D|profile2D|bundle)_tractometry\.json",
         rf"atlas/atlas-hcp1065_bundle-({'|'.join(grids)})_grid\.(json|npz)",
+        rf"atlas/atlas-hcp1065_bundle-({'|'.join(grids)})_streamlines\.tck",
         rf"({'|'.join(subjects)})\.html",
         rf"({'|'.join(subjects)})/dwi/\1_space-MNI152NLin6Asym_desc-(profile1D|profile2D|bundle)_tractometry\.(tsv|json)",
         rf"({'|'.join(subjects)})/figures/\1[A-Za-z0-9_+-]*\.svg",
         r"group/desc-profile(1D|2D)_tractometry\.parquet|group/tract_profiles\.csv|group/subjects\.csv",
         rf"{stem}_smdl\.json",
-        rf"{stem}_bundle-({'|'.join(grids)})_desc-profile(1D|2D)_(fits|components)\.(tsv|json)",
+        rf"{stem}_bundle-({'|'.join(grids)})_desc-profile(1D|2D)_(fits|components|means)\.(tsv|json)",
+        r"group/desc-(coverage|outliers|orientation|sites)_qc\.(tsv|json)",
+        r"group/desc-profile1D_norms\.(tsv|json)",
+        r"group/figures/desc-[A-Za-z0-9_-]+\.svg",
+        r"group_qc\.html",
+        rf"{stem}_rows\.(tsv|json)",
         rf"{stem}_bundle-({'|'.join(grids)})_desc-profile(1D|2D)_residuals\.(npz|json)",
         rf"{stem}_desc-profile(1D|2D)_(stats|blocks|summary|clusters|outliers)\.(tsv|json)",
         rf"group/model-{MODEL}/figures/model-{MODEL}[A-Za-z0-9_+-]*\.svg",
+        rf"group/model-{MODEL}/figures/model-{MODEL}[A-Za-z0-9_+-]*_desc-scene(1D|2D)\.png",
         rf"model-{MODEL}\.html",
         r"logs/CITATION\.(md|bib)",
         r"logs/\d{8}-\d{6}_[0-9a-f-]{36}/run\.(toml|log)",
@@ -185,7 +192,7 @@ class Links(HTMLParser):
 
 def test_pages_are_small_and_ask_no_other_host(planted):
     pages = {p.name: p for p in planted.out.glob("*.html")}
-    assert len(pages) == 21
+    assert len(pages) == 22
     for name, path in pages.items():
         limit = 10e6 if name.startswith("model-") else 5e6
         assert path.stat().st_size < limit

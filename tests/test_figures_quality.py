@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spectra_bids.columns import QC_SITES, names
+from spectra_bids.columns import names
+from spectra_bids.dataset.qc_columns import QC_SITES
 from spectra_bids.figures.quality import MOST_DOTS, MOST_LEVELS, Scale, Turned, site_sheet, strip, turned_sheet
 
 FAR = Scale("distance over its limit", 1.0, logarithmic=True)

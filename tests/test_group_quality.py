@@ -13,6 +13,7 @@ import pytest
 from crowd import Crowd, make_crowd
 
 from spectra_bids import columns
+from spectra_bids.dataset import qc_columns
 from spectra_bids.dataset.outputs import read_table, write_table
 from spectra_bids.dataset.qc_files import read_decisions
 from spectra_bids.dataset.validate import validate
@@ -23,10 +24,10 @@ from spectra_bids.group.tables import read_cohort
 from spectra_bids.settings import GroupSettings, RunSettings
 
 TABLES = {
-    "coverage": columns.QC_COVERAGE,
-    "outliers": columns.QC_OUTLIERS,
-    "orientation": columns.QC_ORIENTATION,
-    "sites": columns.QC_SITES,
+    "coverage": qc_columns.QC_COVERAGE,
+    "outliers": qc_columns.QC_OUTLIERS,
+    "orientation": qc_columns.QC_ORIENTATION,
+    "sites": qc_columns.QC_SITES,
 }
 FORMULA = "value ~ group + age"
 

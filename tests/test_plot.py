@@ -66,11 +66,11 @@ def test_names_that_are_not_there_are_answered_with_those_that_are(group, tmp_pa
         choose_model(tmp_path, "")
     with pytest.raises(NothingSelectedError, match="There are: group, age"):
         read_families(group, "m", "1D", ("dx",), ())
-    with pytest.raises(NothingSelectedError, match="--scalar md: not in this model. There are: "):
+    with pytest.raises(NothingSelectedError, match=r"--scalar md: not in this model. There are: "):
         read_families(group, "m", "1D", (), ("md",))
     with pytest.raises(NothingSelectedError, match="There are: AFL, CCForcepsMajor, CSTR"):
         choose_bundles(family(group), ("IFOF_left",))
-    with pytest.raises(NothingSelectedError, match="split by handedness: subjects.csv has group"):
+    with pytest.raises(NothingSelectedError, match=r"split by handedness: subjects.csv has group"):
         read_profiles(group, "m", family(group), ["AFL"], Groups("handedness"))
 
 
@@ -197,15 +197,20 @@ def test_names_are_shortened_to_the_room_there_is():
 
 def worked_example():
     """Blocks A, B, C, D of the worked example in the methods, which agrees with R's TreeBH."""
-    cells = {"A": [.001, .004, .03, .2, .6], "B": [.02, .3, .5, .9], "C": [.0004, .7, .8], "D": [.4, .6, np.nan]}  # fmt: skip
-    q = {"A": [.01, .02, .1, .5, 1], "C": [.0024, 1, 1]}  # fmt: skip
+    cells = {
+        "A": [0.001, 0.004, 0.03, 0.2, 0.6],
+        "B": [0.02, 0.3, 0.5, 0.9],
+        "C": [0.0004, 0.7, 0.8],
+        "D": [0.4, 0.6, np.nan],
+    }
+    q = {"A": [0.01, 0.02, 0.1, 0.5, 1], "C": [0.0024, 1, 1]}
     return {
         name: pd.DataFrame(
             {
                 "p": p,
                 "q": q.get(name, np.nan),
                 "rejected": [x <= 0.05 for x in q[name]] if name in q else False,
-            }  # fmt: skip
+            }
         )
         for name, p in cells.items()
     }
@@ -227,10 +232,16 @@ def test_points_below_the_line_are_the_rejected_ones_of_the_worked_example():
     assert other.line is None
     assert other.note == "not selected"
     assert len(other.p) == 2
-    table = pd.DataFrame({"p_block": [.005, .08, .0012, .6], "q_block": [.01, .106667, .0048, .6], "selected": [True, False, True, False]})  # fmt: skip
+    table = pd.DataFrame(
+        {
+            "p_block": [0.005, 0.08, 0.0012, 0.6],
+            "q_block": [0.01, 0.106667, 0.0048, 0.6],
+            "selected": [True, False, True, False],
+        }
+    )
     top = press_fdr.of_blocks(table, 0.05, by_bh=True)
     assert top.note == "R = 2 of m = 4 selected"
-    np.testing.assert_allclose(top.line, [.0125, .025, .0375, .05])  # fmt: skip
+    np.testing.assert_allclose(top.line, [0.0125, 0.025, 0.0375, 0.05])
     assert top.rejected.tolist() == [True, True, False, False]
 
 

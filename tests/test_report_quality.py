@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from spectra_bids.columns import QC_COVERAGE, QC_ORIENTATION, QC_OUTLIERS, QC_SITES, names
+from spectra_bids.columns import names
+from spectra_bids.dataset.qc_columns import QC_COVERAGE, QC_ORIENTATION, QC_OUTLIERS, QC_SITES
 from spectra_bids.dataset.qc_files import QcDecision
 from spectra_bids.report.build import quality_figures, quality_page
 from spectra_bids.report.quality_model import FlippedProfile, ModelRows, QualityPage

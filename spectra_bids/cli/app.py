@@ -33,7 +33,7 @@ _EPILOG = """examples:
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
 tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, plot, selftest, import-afq, import-tractseg,
-  import-dsi2, index, label, ltpa, convert, merge, write-back
+  import-dsi2, index, label, ltpa, convert, merge, write-back, to-modelarray, export-results, voxels, review
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """
@@ -113,7 +113,7 @@ def run_settings(options: argparse.Namespace, arguments: Sequence[str], run_uuid
         work_dir=options.work_dir,
         n_procs=_positive(options.n_procs, "--n-procs") or len(os.sched_getaffinity(0)),
         omp_nthreads=_positive(options.omp_nthreads, "--omp-nthreads") or 1,
-        mem_gb=_gigabytes(options.mem),
+        mem_gb=gigabytes(options.mem),
         stop_on_first_crash=options.stop_on_first_crash,
         reports_only=options.reports_only,
         dry_run=options.dry_run,
@@ -165,7 +165,8 @@ def _filters(path: Path | None) -> str:
     return json.dumps(content, sort_keys=True)
 
 
-def _gigabytes(text: str | None) -> float | None:
+def gigabytes(text: str | None) -> float | None:
+    """A size such as 8G or 500M in GB."""
     if text is None:
         return None
     factor = {"M": 1e-3, "G": 1.0, "T": 1e3}

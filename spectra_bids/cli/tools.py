@@ -134,6 +134,34 @@ def write_back(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def to_modelarray(arguments: Sequence[str]) -> int:
+    """`spectra-bids to-modelarray --mask MASK --cohort-file CSV --output H5`."""
+    from spectra_bids.cli.modelarray import to_modelarray as run
+
+    return run(arguments)
+
+
+def export_results(arguments: Sequence[str]) -> int:
+    """`spectra-bids export-results --mask MASK --analysis-name NAME --input-hdf5 H5 --output-dir DIR`."""
+    from spectra_bids.cli.modelarray import export_results as run
+
+    return run(arguments)
+
+
+def voxels(arguments: Sequence[str]) -> int:
+    """`spectra-bids voxels OUT --design TABLE --mask MASK --formula FORMULA`."""
+    from spectra_bids.cli.voxels import voxels as run
+
+    return run(arguments)
+
+
+def review(arguments: Sequence[str]) -> int:
+    """`spectra-bids review OUT`."""
+    from spectra_bids.cli.voxels import review as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -201,6 +229,10 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "convert": _logged(convert),
     "merge": _logged(merge),
     "write-back": _logged(write_back),
+    "to-modelarray": _logged(to_modelarray),
+    "export-results": _logged(export_results),
+    "voxels": _logged(voxels),
+    "review": _logged(review),
     "import-tractseg": _logged(import_tractseg),
     "import-dsi2": _logged(import_dsi2),
     "index": _logged(index),

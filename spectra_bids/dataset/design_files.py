@@ -77,6 +77,49 @@ def read_sessions(bids_dir: Path, subjects: Iterable[str]) -> pd.DataFrame:
     return _typed(raw, described, Path(bids_dir) / "sub-*" / "sub-*_sessions.tsv", [])
 
 
+def read_image_table(
+    path: Path, column: str = "", within: str = ""
+) -> tuple[tuple[str, ...], pd.DataFrame, tuple[str, ...]]:
+    """Images and covariates: a .tsv, .csv or .xlsx whose first column names files.
+
+    Parameters
+    ----------
+    path : Path
+    column : str
+        Column that names them instead, if there is one of that name.
+    within : str
+        Column within whose values names are unique, if there is one.
+
+    Returns
+    -------
+    images : tuple of str
+        Their names, as written.
+    table : DataFrame
+        All columns, the others typed as `read_design` types them.
+    notes : tuple of str
+        What was decided about a column.
+
+    Raises
+    ------
+    MissingInputError, DesignError
+        As `read_design`; or a row names no image, or the same as another.
+
+    """
+    path = Path(path)
+    raw = _raw(path, "")
+    first = column if column in raw else str(raw.columns[0])
+    lost, twice = raw[first].isna(), raw.duplicated([first, within] if within in raw else [first])
+    if lost.any():
+        raise DesignError(f"Column {first} of {path} must name an image in every row. Got none in line {_line(lost)}")
+    if twice.any():
+        raise DesignError(f"Rows of {path} must differ in {first}. Got {shown(raw.loc[twice, first].iloc[0])} twice")
+    notes: list[str] = []
+    described = _described(path.with_suffix(".json"))
+    table = _typed(raw.drop(columns=first), described, path, notes)
+    table.insert(0, first, raw[first])  # text, whatever the names look like
+    return tuple(map(str, raw[first])), table, tuple(notes)
+
+
 def _sessions(bids_dir: Path, subjects: Iterable[str]) -> tuple[pd.DataFrame, dict[str, Any]]:
     """Raw sessions of all subjects, and their sidecars."""
     import pandas as pd
@@ -145,20 +188,7 @@ def _content(path: Path) -> bytes:
 
 def _load(path: Path, required: str = "participant_id") -> pd.DataFrame:
     """Table of text; missing values are None. Identifiers get their prefix and must be unique."""
-    import pandas as pd
-
-    if not path.is_file():
-        raise MissingInputError(f"There is no file {path}", "Give the table of participants with --design FILE.")
-    rows = _excel(path) if path.suffix == ".xlsx" else _delimited(path)
-    if not rows:
-        raise DesignError(f"{path} is empty: expected a header with {required}")
-    header = [name.strip() for name in rows[0]]
-    _check_header(path, header, required)
-    for number, row in enumerate(rows[1:], start=2):
-        if len(row) != len(header):
-            raise DesignError(f"Line {number} of {path} must have {len(header)} values, as the header. Got {len(row)}")
-    cells = [[None if v.strip() in _MISSING else v.strip() for v in row] for row in rows[1:]]
-    table = pd.DataFrame(cells, columns=header, dtype=object)
+    table = _raw(path, required)
     keys = [key for key in _PREFIX if key in table]
     for key in keys:
         lost = table[key].isna()
@@ -173,14 +203,32 @@ def _load(path: Path, required: str = "participant_id") -> pd.DataFrame:
     return table
 
 
+def _raw(path: Path, required: str) -> pd.DataFrame:
+    """Table of text; missing values are None."""
+    import pandas as pd
+
+    if not path.is_file():
+        raise MissingInputError(f"There is no file {path}", "Give the table of participants with --design FILE.")
+    rows = _excel(path) if path.suffix == ".xlsx" else _delimited(path)
+    if not rows:
+        raise DesignError(f"{path} is empty: expected a header with {required or 'the names of the columns'}")
+    header = [name.strip() for name in rows[0]]
+    _check_header(path, header, required)
+    for number, row in enumerate(rows[1:], start=2):
+        if len(row) != len(header):
+            raise DesignError(f"Line {number} of {path} must have {len(header)} values, as the header. Got {len(row)}")
+    cells = [[None if v.strip() in _MISSING else v.strip() for v in row] for row in rows[1:]]
+    return pd.DataFrame(cells, columns=header, dtype=object)
+
+
 def _line(mask: pd.Series[bool]) -> int:
     """Line of the first marked row in the file (the header is line 1)."""
     return int(mask.to_numpy().argmax()) + 2
 
 
 def _check_header(path: Path, header: list[str], required: str) -> None:
-    """Names must be there, unique, and include the identifier."""
-    if required not in header:
+    """Names must be there, unique, and include what is required."""
+    if required and required not in header:
         hint = f"Name the column of identifiers {required!r}."
         if len(header) == 1 and re.search(r"[,;\t ]", header[0]):
             hint = f"Separate the columns of a {path.suffix} file by {'tabs' if path.suffix == '.tsv' else 'commas'}."

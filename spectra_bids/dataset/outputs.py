@@ -100,7 +100,7 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, temporary = _temporary(path)
-        with os.fdopen(handle, "wb") as file:
+        with open(temporary, "wb", opener=lambda *_: handle) as file:
             yield file
             file.flush()
             os.chmod(temporary, 0o666 & ~_umask())  # mkstemp makes it private, outputs are shared
@@ -120,6 +120,20 @@ def writing(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         _discard(temporary)
         raise
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path that becomes `path` at the end of the block: for libraries that open files by name.
+
+    Raises
+    ------
+    TemporaryError, OutputError
+        As `writing`.
+
+    """
+    with writing(path) as file:
+        yield Path(os.fsdecode(file.name))
 
 
 def _temporary(path: Path) -> tuple[int, str]:

@@ -30,11 +30,6 @@ from spectra_bids.columns import (
     OUTLIERS,
     PROFILE_1D,
     PROFILE_2D,
-    QC_COVERAGE,
-    QC_ORIENTATION,
-    QC_OUTLIERS,
-    QC_SITES,
-    ROWS,
     SELFTEST,
     SENSITIVITY,
     STATUSES,
@@ -45,6 +40,7 @@ from spectra_bids.columns import (
 from spectra_bids.dataset.grids import load_grid, stored_grids
 from spectra_bids.dataset.names import norms_file, qc_page
 from spectra_bids.dataset.outputs import read_table
+from spectra_bids.dataset.qc_columns import QC_COVERAGE, QC_ORIENTATION, QC_OUTLIERS, QC_SITES, ROWS
 from spectra_bids.errors import MissingInputError, SpectraError
 from spectra_bids.geometry.grid import Grid
 

@@ -125,9 +125,9 @@ def _status_legend(figure: Any, x: float, y: float, statuses: list[str], width: 
     from matplotlib.patches import Rectangle
 
     for status in statuses:
-        figure.add_artist(
-            Rectangle((x, y - 0.004), 7 / width, 7 / (figure.get_figheight() * 72), color=STATUS_COLOURS[status], lw=0)
-        )
+        size = (7 / width, 7 / (figure.get_figheight() * 72))
+        # With an edge, that the darkest of them is seen on dark paper.
+        figure.add_artist(Rectangle((x, y - 0.004), *size, facecolor=STATUS_COLOURS[status], edgecolor=RULE, lw=0.5))
         words = status.replace("_", " ")
         figure.text(x + 10 / width, y, words, size=FONT_SIZE - 1, color=MUTED, va="bottom")
         x += (22 + 4.6 * len(words)) / width

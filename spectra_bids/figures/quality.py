@@ -181,7 +181,7 @@ def site_sheet(boxes: pd.DataFrame, units: str = "") -> Sheet:
     Parameters
     ----------
     boxes : DataFrame
-        Rows of columns.QC_SITES of one column and scalar; bundles in the order of the panels.
+        Rows of qc_columns.QC_SITES of one column and scalar; bundles in the order of the panels.
     units : str
         Unit of the scalar.
 

@@ -23,7 +23,6 @@ from spectra_bids.columns import (
     FITS_1D,
     FITS_2D,
     OUTLIERS,
-    ROWS,
     SENSITIVITY,
     SUMMARY,
     Column,
@@ -50,6 +49,7 @@ from spectra_bids.dataset.outputs import (
     write_table,
     write_text,
 )
+from spectra_bids.dataset.qc_columns import ROWS
 from spectra_bids.dataset.qc_files import QcFile, read_decisions
 from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
 from spectra_bids.geometry.grid import Grid

@@ -27,7 +27,7 @@ LEAST, LEAST_NODES = 6, 5
 class Audit:
     """Correlations (n,) with the others' mean and with its reverse, their usual difference, and verdicts (n,).
 
-    Verdicts are those of columns.VERDICTS; `mean` (nodes,) is that of all usable sessions.
+    Verdicts are those of qc_columns.VERDICTS; `mean` (nodes,) is that of all usable sessions.
     """
 
     r_cohort: F

@@ -21,10 +21,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from spectra_bids import __version__
-from spectra_bids.columns import QC_COVERAGE, QC_ORIENTATION, QC_OUTLIERS, QC_SITES, Column, names, sidecar
+from spectra_bids.columns import Column, names, sidecar
 from spectra_bids.dataset.design_files import read_design
 from spectra_bids.dataset.names import QcKind, group_dir, qc_page, qc_table
 from spectra_bids.dataset.outputs import read_table, remove, sha256, write_json, write_table, write_text
+from spectra_bids.dataset.qc_columns import QC_COVERAGE, QC_ORIENTATION, QC_OUTLIERS, QC_SITES
 from spectra_bids.dataset.qc_files import QcFile
 from spectra_bids.errors import SpectraError
 from spectra_bids.group.distances import distances

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectra_bids.columns import QC_SITES, names
+from spectra_bids.columns import names
+from spectra_bids.dataset.qc_columns import QC_SITES
 from spectra_bids.group.sensitivity import MOST_SITES
 
 F = NDArray[np.float64]
@@ -54,7 +55,7 @@ def session_means(values: F) -> F:
 
 
 def compare_sites(columns: Mapping[str, NDArray[np.object_]], means: Mapping[tuple[str, str], F]) -> pd.DataFrame:
-    """Rows of columns.QC_SITES: levels of every column, of the means (n,) by bundle and scalar."""
+    """Rows of qc_columns.QC_SITES: levels of every column, of the means (n,) by bundle and scalar."""
     parts = [
         _boxes(column, levels, bundle, scalar, values)
         for column, levels in columns.items()

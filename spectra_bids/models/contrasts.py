@@ -251,7 +251,9 @@ def _effect(kind: Literal["T", "F"], weights: NDArray[np.float64], rows: NDArray
 def _spec_from_text(text: str, variables: set[str]) -> ContrastSpec:
     """`name: a=1 b=-1; c=1 d=-1` as a specification. A head that is a variable is a name only before ': '."""
     head, colon, tail = text.partition(":")
-    named = bool(colon) and not re.search(r"[\[\]=(`]", head) and (tail[:1].isspace() or head.strip() not in variables)
+    spaced = tail[:1].isspace()  # "Effect of age (+): age=1" has a name, "poly(age, 2):group=1" has none
+    named = bool(colon) and not re.search(r"[\[\]=`]" if spaced else r"[\[\]=(`]", head)
+    named = named and (spaced or head.strip() not in variables)
     body = tail if named else text
     rows: list[dict[str, float]] = []
     for part in re.split(r";(?![^\[]*\])", body):

@@ -16,7 +16,7 @@ from typing import Any
 
 from spectra_bids import __version__
 from spectra_bids.figures.svg import inline
-from spectra_bids.report import drawings, lines, ltpa, quality, results, subject
+from spectra_bids.report import drawings, lines, ltpa, quality, results, subject, voxels
 from spectra_bids.report.pages import FigureItem, GroupPage, ParticipantPage, Section
 from spectra_bids.report.payload import PAGE_BYTES, payload
 from spectra_bids.report.privacy import without_persons
@@ -89,6 +89,11 @@ def quality_page(page: QualityPage, drawn: tuple[FigureItem, ...] | None = None)
 def ltpa_page(page: ltpa.LtpaPage) -> str:
     """HTML of the page of a local termination pattern analysis."""
     return _render(f"ltpa-{page.name}", "Local termination patterns", ltpa.sections(page))
+
+
+def voxel_page(page: voxels.VoxelPage) -> str:
+    """HTML of the page of a voxel-wise analysis."""
+    return _render(page.name, "Voxel-wise report", voxels.sections(page))
 
 
 def _distinct(drawn: tuple[FigureItem, ...]) -> tuple[FigureItem, ...]:

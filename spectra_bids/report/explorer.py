@@ -113,6 +113,11 @@ class Source:
         """Values of a scalar in a bundle."""
         return len(self.page.measured[kind].labels) * len(self.cells[kind, self.bundles[int(bundle)]])
 
+    def count_summary(self, scalar: str, bundle: str, kind: str) -> int:
+        """Numbers of the summaries of a scalar in a bundle."""
+        groups = sum(len(of.names) for of in self.splits.values())
+        return 6 * groups * len(self.cells[kind, self.bundles[int(bundle)]])
+
     def values(self, scalar: str, bundle: str, kind: str) -> tuple[tuple[str, str, str], ...]:
         """Every session's values."""
         found = self._values(scalar, bundle, kind)
@@ -155,6 +160,8 @@ class Source:
                         if of["at"].notna().any()
                         else np.nan
                     )
+                    if self.page.level == "group" and np.isfinite(at):
+                        at = float(f"{at:.2g}")  # the median of a third of few people is a person's own value
                     entry["levels"].append(str(level))
                     entry["at"].append(at if np.isfinite(at) else None)
         return {column: entry for column, entry in out.items() if column in self.columns}

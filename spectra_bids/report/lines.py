@@ -53,7 +53,9 @@ def scene_scripts(page: GroupPage) -> tuple[str, ...]:
     """Scripts of our own that the 3D view needs; none where there are no streamlines."""
     if not page.lines or not viewer_library():
         return ()
-    return (files("spectra_bids.report").joinpath("templates", "scene3d.js").read_text("utf-8"),)
+    folder = files("spectra_bids.report").joinpath("templates")
+    parts = (folder.joinpath(f"scene3d{part}.js").read_text("utf-8") for part in ("-look", "-data", ""))
+    return ('"use strict";\n(() => {\n' + "".join(parts) + "})();\n",)
 
 
 def scene_hashes(page: GroupPage) -> tuple[str, ...]:

@@ -42,8 +42,8 @@ def payload(page: GroupPage, budget: int = PAGE_BYTES) -> Payload:
 def _measured(source: Source, left: int) -> tuple[tuple[tuple[str, str, str], ...], dict[str, Stored]]:
     """Blocks of what was measured, and what each scalar, bundle and kind got.
 
-    In the order of importance: values and adjusted means where something was found, groups' summaries of the rest, its
-    adjusted means, and then its values in place of the summaries, 1D first.
+    In the order of importance: values and adjusted means where something was found, groups' summaries of the rest (or
+    its values, where these are fewer numbers), its adjusted means, then its values in place of the summaries, 1D first.
     """
     out: dict[tuple[str, str], tuple[Element, ...]] = {}
     stored: dict[str, Stored] = {}
@@ -52,7 +52,8 @@ def _measured(source: Source, left: int) -> tuple[tuple[tuple[str, str, str], ..
     found, rest = source.order
     for key, place in ((f"{'-'.join(place)}", place) for place in (*found, *rest)):
         stored[key] = "none"
-        wanted = place in found and persons and room.holds(2 * source.count(*place))
+        few = source.count(*place) <= source.count_summary(*place)
+        wanted = persons and (few or place in found) and room.holds(2 * source.count(*place))
         if wanted and (blocks := room.take(source.values(*place))):
             out[key, "x"], stored[key] = blocks, "values"
         if stored[key] == "none" and (blocks := room.take(source.summary(*place))):
@@ -63,7 +64,7 @@ def _measured(source: Source, left: int) -> tuple[tuple[tuple[str, str, str], ..
         out["-".join(place), "m"] = room.take(source.means(*place))
     for place in rest if persons else ():
         key = "-".join(place)
-        if not room.holds(2 * source.count(*place)):  # what cannot fit is not packed to see
+        if stored[key] == "values" or not room.holds(2 * source.count(*place)):  # what cannot fit is not packed to see
             continue
         if blocks := room.take(source.values(*place), out.get((key, "x"), ())):
             out[key, "x"], stored[key] = blocks, "values"

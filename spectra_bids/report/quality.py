@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from spectra_bids.columns import QC_OUTLIERS, QC_SITES, STATUSES, VERDICTS
+from spectra_bids.columns import STATUSES
+from spectra_bids.dataset.qc_columns import QC_OUTLIERS, QC_SITES, VERDICTS
 from spectra_bids.figures.overviews import MOST_COLUMNS, coverage_map
 from spectra_bids.figures.quality import Scale, Turned, site_sheet, strip, turned_sheet
 from spectra_bids.report.pages import Block, Bullets, Code, Facts, FigureItem, Fold, Notice, Prose, Section, TableItem
@@ -71,7 +72,7 @@ def _strips(page: QualityPage, scalar: str) -> list[FigureItem]:
     if far["value"].notna().any():
         scale = Scale("distance from the cohort, over its limit", 1.0, logarithmic=True, remark="unusual: right of 1")
         said = "Dashed: the limit. Coloured: beyond it, the farthest of each bundle with its name, + how many more. "
-        said += "Rejected bundles are left out."
+        said += "Rejected bundles are left out." if page.decisions else ""
         name = f"desc-outliers{alphanumeric(scalar)}_qc"
         out.append(FigureItem(name, scalar, said, strip(far, scale, scalar), "outliers"))
     if len(told):
@@ -172,7 +173,7 @@ def _summary(page: QualityPage) -> tuple[Block, ...]:
 
 def _unknown(page: QualityPage) -> Notice:
     what = counted(len(page.warnings), "line or column", "lines or columns")
-    shown = page.warnings[:10] if page.by_person else ()
+    shown = [w.split(". There are:")[0] for w in page.warnings[:10]] if page.by_person else []
     more = f" And {len(page.warnings) - 10} more." if page.by_person and len(page.warnings) > 10 else ""
     return Notice("warning", f"{what} of {page.decisions_name} without effect", "; ".join(shown) + more)
 

@@ -60,7 +60,7 @@ class QualityPage:
         Their labels, in the order of the tables.
     n_people : int
     coverage, outliers, orientation : DataFrame
-        QC_COVERAGE, QC_OUTLIERS and QC_ORIENTATION of columns.py.
+        QC_COVERAGE, QC_OUTLIERS and QC_ORIENTATION of qc_columns.py.
     sites : DataFrame or None
         QC_SITES; None without a column of sites.
     flipped : tuple of FlippedProfile

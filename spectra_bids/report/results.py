@@ -14,7 +14,9 @@ from spectra_bids.report.pages import (
     Block,
     Bullets,
     Cell,
+    ContrastItem,
     DesignColumn,
+    DesignSummary,
     Facts,
     FigureItem,
     Fold,
@@ -152,11 +154,15 @@ def _coverage(page: GroupPage, drawn: tuple[FigureItem, ...]) -> tuple[Block, ..
 
 
 def _design(page: GroupPage) -> tuple[Block, ...]:
-    design = page.design
+    return design_blocks(page.formula, page.design, page.contrasts)
+
+
+def design_blocks(formula: str, design: DesignSummary, tested: tuple[ContrastItem, ...]) -> tuple[Block, ...]:
+    """Formula, columns, contrasts, collinearity, and the rows that were left out."""
     blocks: list[Block] = [
         Facts(
             (
-                ("Formula", page.formula),
+                ("Formula", formula),
                 ("Rows", f"{counted(design.n_rows, 'session')} of {counted(design.n_subjects, 'person', 'people')}"),
                 ("Condition number", cell(design.condition_number).text + " (columns of unit length)"),
             )
@@ -170,8 +176,8 @@ def _design(page: GroupPage) -> tuple[Block, ...]:
     )
     about = (("Column", ""), ("Role", ""), ("Reference", "level that the others are compared with"), ("Content", ""))
     blocks.append(TableItem("design-columns", about, (False,) * 4, rows, f"Columns used; in brackets: {unit}."))
-    if page.contrasts:
-        said = tuple((Cell(c.name), Cell(c.text or "–")) for c in page.contrasts)
+    if tested:
+        said = tuple((Cell(c.name), Cell(c.text or "–")) for c in tested)
         caption = "Contrasts tested."
         blocks.append(TableItem("contrasts", (("Contrast", ""), ("Meaning", "")), (False, False), said, caption))
     if design.vif:

@@ -15,7 +15,7 @@ from spectra_bids.columns import DECISIONS, FITS_2D
 from spectra_bids.dataset.atlas_store import find_atlas
 from spectra_bids.dataset.atlases import read_atlas
 from spectra_bids.dataset.grids import load_grid, stored_grids
-from spectra_bids.dataset.names import plain
+from spectra_bids.dataset.names import plain, streamlines_file
 from spectra_bids.dataset.outputs import sha256
 from spectra_bids.errors import AtlasError, InputDataError, MissingInputError, UsageError, listed
 from spectra_bids.geometry.grid import Grid
@@ -87,8 +87,7 @@ def find_places(task: WriteBackTask, bundles: list[str]) -> Atlas:
 def _streamline_files(task: WriteBackTask, grids: dict[str, tuple[str, Path]]) -> dict[str, Path]:
     """Bundle -> file of its streamlines: of --atlas, which must be the one that the grids were made of, or of OUT."""
     if not task.atlas:
-        shown = {name: path.with_name(path.name.replace("_grid.json", "_streamlines.tck")) for name, (_, path) in
-                 grids.items()}  # fmt: skip
+        shown = {name: streamlines_file(task.out, label, name) for name, (label, _) in grids.items()}
         absent = [path for path in shown.values() if not path.is_file()]
         if absent:
             raise MissingInputError(

@@ -7,574 +7,376 @@
    resize(), dark(bool)
 
    Values are of the cells s * nr + r, or of the nodes s; index is one of these. */
-(function () {
-  "use strict";
 
-  const GREY = [173, 178, 184];
-  const BRIGHT = { light: [194, 24, 91], dark: [255, 72, 136] }; // what is lit; as in the other views
-  const VIEWS = {
-    left: [90, 0], right: [270, 0], front: [180, 0], back: [0, 0], top: [0, 90], bottom: [180, -90],
-  };
-  const RADIUS = 0.42, LIT_RADIUS = 0.95; // of a streamline, and of its lit stretch, mm
-  const FILLED = 0.92, ABOVE = 30; // how much of the view the brain fills, and the height of the buttons, CSS pixels
-  const STYLE = `
-    .s3d { position: relative; width: 100%; height: 100%; min-height: 300px; overflow: hidden; border-radius: inherit; }
-    .s3d canvas.s3d-gl { position: absolute; inset: 0; width: 100%; height: 100%; display: block; outline: none;
-      cursor: grab; touch-action: pan-y; }
-    .s3d canvas.s3d-gl:active { cursor: grabbing; }
-    .s3d:focus-within canvas.s3d-gl:focus-visible { box-shadow: inset 0 0 0 2px #1f7fd0; }
-    .s3d-compass { position: absolute; left: 6px; bottom: 6px; width: 84px; height: 84px; pointer-events: none;
-      overflow: visible; font: 600 11px system-ui, sans-serif; }
-    .s3d-compass line { stroke: currentColor; stroke-width: 1; opacity: .45; }
-    .s3d-compass text { fill: currentColor; text-anchor: middle; dominant-baseline: central; }
-    .s3d-views { position: absolute; right: 8px; top: 8px; display: flex; flex-wrap: wrap; gap: 4px;
-      justify-content: flex-end; max-width: calc(100% - 16px); }
-    .s3d-views button { font: 500 12px system-ui, sans-serif; padding: 3px 8px; border-radius: 6px; cursor: pointer;
-      color: inherit; border: 1px solid color-mix(in srgb, currentColor 28%, transparent);
-      background: color-mix(in srgb, Canvas 72%, transparent); }
-    .s3d-views button:hover { background: Canvas; border-color: currentColor; }
-    .s3d-views button:focus-visible { outline: 2px solid #1f7fd0; outline-offset: 1px; }
-    .s3d-hint { position: absolute; right: 8px; bottom: 6px; font: 11px system-ui, sans-serif; opacity: .6;
-      pointer-events: none; }
-    [data-live] > img { display: none; }
-    @media (max-width: 480px) { .s3d-hint { display: none; } }
-    @media print { .s3d-views, .s3d-hint { display: none; } }`;
+class Viewer {
+  constructor(container, options) {
+    this.options = options;
+    this.container = container;
+    this.data = JSON.parse(text("spectra-scene-lines"));
+    this.names = Object.keys(this.data.bundles);
+    this.onpick = null;
+    this.current = null;
+    this.litMesh = null;
+    this.values = null;
+    this.scale = null;
+    this.lit = null;
+    this.mesh = null;
+    this.cache = new Map();
+    this.root = element("div", { class: "s3d" }, container);
+    this.canvas = element("canvas", {
+      class: "s3d-gl", tabindex: "0", role: "application",
+      "aria-label": `${options.label || "Bundle in 3D"}. Arrow keys turn it, plus and minus zoom.`,
+    }, this.root);
+  }
 
-  /* The surface facing away from the eye is tinted, the one facing it is clear. */
-  const GLASS = `#version 300 es
-precision highp int;
-precision highp float;
-uniform float opacity;
-in vec4 vClr;
-in vec3 vN;
-out vec4 color;
-void main() {
-  float facing = abs(normalize(vN).z);
-  color = vec4(vClr.rgb, opacity * (0.05 + 0.95 * pow(1.0 - facing, 2.0)));
-}`;
-  /* A lamp at the camera; no highlights, which would be read as colours of the scale. */
-  const LIT = `#version 300 es
-precision highp int;
-precision highp float;
-uniform float opacity;
-in vec4 vClr;
-in vec3 vN;
-out vec4 color;
-void main() {
-  color = vec4(vClr.rgb * (0.62 + 0.38 * abs(normalize(vN).z)), opacity);
-}`;
-  /* What is lit is seen through whatever lies before it. */
-  const FRONT = LIT.replace(/\}$/, "  gl_FragDepth = 0.2 * gl_FragCoord.z;\n}");
+  async start() {
+    const [NV, glass] = await Promise.all([niivue(), brain()]);
+    this.NV = NV;
+    const nv = this.nv = new NV.Niivue({
+      logLevel: "silent", loadingText: "", show3Dcrosshair: false, isOrientationTextVisible: false,
+      isColorbar: false, dragAndDropEnabled: false, isResizeCanvas: true, backColor: [1, 1, 1, 1],
+      crosshairWidth: 0, selectionBoxColor: [0, 0, 0, 0], isOrientCube: false,
+    });
+    this.listen(); // before NiiVue does
+    // The first to ask decides: without an alpha channel, or the page would shine through the glass a second time.
+    this.canvas.getContext("webgl2", { alpha: false, antialias: true });
+    await nv.attachToCanvas(this.canvas, true);
+    this.root.style.backgroundColor = "transparent";
+    nv.setSliceType(nv.sliceTypeRender);
+    this.shaders = {};
+    for (const [name, code] of Object.entries({ glass: GLASS, lit: LIT, front: FRONT })) {
+      this.shaders[name] = nv.setCustomMeshShader(code, `Spectra ${name}`);
+    }
+    if (glass) {
+      this.glass = new NV.NVMesh(glass.xyz, glass.triangles, "brain", new Uint8Array([90, 102, 128, 255]), 0.24, true,
+        nv.gl);
+      this.glass.meshShaderIndex = this.shaders.glass;
+    }
+    this.compass = new Compass(this.root);
+    this.buttons();
+    element("div", { class: "s3d-hint", "aria-hidden": "true" }, this.root).textContent =
+      "drag to turn · click a streamline · Ctrl + wheel to zoom";
+    this.watch();
+    this.dark(Boolean(this.options.dark));
+    this.container.dataset.live = "1";
+    return this;
+  }
 
-  const text = (id) => { const node = document.getElementById(id); return node ? node.textContent : ""; };
+  /* NiiVue's own keys and wheel would take the page's: only what is meant for the view gets through. */
+  listen() {
+    const keys = {
+      ArrowLeft: [10, 0], ArrowRight: [-10, 0], ArrowUp: [0, 10], ArrowDown: [0, -10], "+": 1.15, "=": 1.15, "-": 1 / 1.15,
+    };
+    for (const kind of ["keydown", "keyup"]) {
+      this.root.addEventListener(kind, (event) => {
+        if (event.target !== this.canvas) return;
+        const does = kind === "keydown" && !event.ctrlKey && !event.metaKey && !event.altKey ? keys[event.key] : null;
+        event.stopPropagation();
+        if (!does) return;
+        event.preventDefault();
+        if (typeof does === "number") this.zoom(does);
+        else this.turn(does[0], does[1]);
+      }, true);
+    }
+    this.root.addEventListener("wheel", (event) => {
+      event.stopPropagation();
+      if (!event.ctrlKey) return;
+      event.preventDefault();
+      this.zoom(event.deltaY < 0 ? 1.1 : 1 / 1.1);
+    }, { capture: true, passive: false });
+    let down = null;
+    this.canvas.addEventListener("pointerdown", (event) => { down = [event.clientX, event.clientY]; });
+    this.canvas.addEventListener("pointerup", (event) => {
+      const still = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 5;
+      down = null;
+      if (!still || event.button) return;
+      const box = this.canvas.getBoundingClientRect();
+      const cell = this.pick(event.clientX - box.left, event.clientY - box.top);
+      if (cell !== null && this.onpick) this.onpick(cell);
+    });
+  }
 
-  function webgl() {
-    try {
-      const context = document.createElement("canvas").getContext("webgl2");
-      if (!context) return false;
-      const lose = context.getExtension("WEBGL_lose_context");
-      if (lose) lose.loseContext();
-      return true;
-    } catch (error) {
+  /* Redraws what depends on the view each time that NiiVue draws; new sizes and lost contexts. */
+  watch() {
+    const nv = this.nv, draw = nv.drawScene.bind(nv);
+    nv.drawScene = (...all) => { const out = draw(...all); this.turned(); return out; };
+    if (window.ResizeObserver) {
+      this.observer = new ResizeObserver(() => this.resize());
+      this.observer.observe(this.root);
+    }
+  }
+
+  buttons() {
+    const bar = element("div", { class: "s3d-views", role: "group", "aria-label": "Camera" }, this.root);
+    for (const name of Object.keys(VIEWS)) {
+      const button = element("button", { type: "button", "data-view": name, "aria-label": `From the ${name}` }, bar);
+      button.textContent = name[0].toUpperCase() + name.slice(1);
+      button.addEventListener("click", () => this.camera(name));
+    }
+  }
+
+  camera(name) {
+    [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
+    this.zoomed = false;
+    this.fit();
+  }
+
+  /* As large as it fits. NiiVue shows a box of 0.8 times the scene's radius, to which its zoom is relative. */
+  fit() {
+    const { nv, canvas } = this, aspect = canvas.clientWidth / Math.max(canvas.clientHeight, 1);
+    if (!this.zoomed && nv.extentsMin && aspect > 0) {
+      const axes = this.screenAxes(), half = [0, 0], shown = 0.8 * nv.furthestFromPivot;
+      for (let k = 0; k < 3; k++) {
+        const size = (nv.extentsMax[k] - nv.extentsMin[k]) / 2;
+        for (const i of [0, 1]) half[i] += Math.abs(axes[4 * k + i]) * size;
+      }
+      const room = aspect < 1 ? [shown, shown / aspect] : [shown * aspect, shown];
+      const high = canvas.clientHeight, free = high > 3 * ABOVE ? 1 - ABOVE / high : 1; // below the buttons
+      nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], free * room[1] / half[1]);
+      nv.position = [0, (free - 1) * room[1] / nv.scene.volScaleMultiplier, 0];
+    }
+    nv.drawScene();
+  }
+
+  turn(azimuth, elevation) {
+    const scene = this.nv.scene, up = Math.max(-90, Math.min(90, scene.renderElevation + elevation));
+    this.nv.setRenderAzimuthElevation(scene.renderAzimuth + azimuth, up);
+  }
+
+  zoom(factor) {
+    const scene = this.nv.scene;
+    scene.volScaleMultiplier = Math.max(0.5, Math.min(12, scene.volScaleMultiplier * factor));
+    this.zoomed = true;
+    this.nv.drawScene();
+  }
+
+  matrices() {
+    const { renderAzimuth, renderElevation } = this.nv.scene;
+    return this.nv.calculateMvpMatrix(null, [0, 0, 0, 0], renderAzimuth, renderElevation);
+  }
+
+  turned() {
+    const key = `${this.nv.scene.renderAzimuth} ${this.nv.scene.renderElevation}`;
+    if (!this.compass || key === this.seen) return;
+    this.seen = key;
+    this.compass.set(this.screenAxes());
+  }
+
+  /* Where a step along each of the body's axes goes on the screen: the model-view-projection, of unit lengths. */
+  screenAxes() {
+    const [, model] = this.matrices(), out = new Float32Array(16);
+    for (let k = 0; k < 3; k++) for (let i = 0; i < 3; i++) out[4 * k + i] = model[4 * k + i];
+    return out;
+  }
+
+  async show(name) {
+    const entry = this.data.bundles[name];
+    if (this.wanted === name && this.current) return true;
+    this.wanted = name;
+    if (!entry) {
+      this.current = this.mesh = this.litMesh = null;
+      this.scene();
       return false;
     }
+    if (!this.cache.has(name)) this.cache.set(name, streamlines(entry, this.data.quantum));
+    const lines = await this.cache.get(name);
+    if (this.wanted !== name) return true; // another one was asked for meanwhile
+    this.current = lines;
+    this.lit = null;
+    if (this.mesh) this.mesh.unloadMesh(this.nv.gl);
+    const steps = { id: "step", vals: new Float32Array(lines.cells.length) };
+    this.mesh = this.tubes(lines.xyz, lines.offsets, RADIUS, [255, 255, 255], [steps]);
+    Object.assign(this.mesh.dpv[0], { cal_min: 0, cal_max: 255 }); // NiiVue has taken them from the values
+    this.mesh.fiberColor = "DPV0";
+    this.mesh.colormap = "spectra";
+    this.firstCamera(lines.xyz);
+    this.paint();
+    this.scene();
+    this.fit();
+    return true;
   }
 
-  /* The colour behind the view, 0..255: what blends with the glass must be drawn, not shine through. */
-  function paper(node, dark) {
-    for (; node instanceof Element; node = node.parentNode) {
-      const parts = (getComputedStyle(node).backgroundColor.match(/^rgba?\(([^)]*)\)/) || ["", ""])[1].split(/[ ,/]+/);
-      if (parts.length >= 3 && (parts.length === 3 || Number(parts[3]) === 1)) return parts.slice(0, 3).map(Number);
-    }
-    return dark ? [20, 24, 29] : [255, 255, 255];
+  tubes(xyz, offsets, radius, colour, perVertex) {
+    const mesh = new this.NV.NVMesh(xyz, offsets, "streamlines", new Uint8Array([...colour, 0]), 1, true, this.nv.gl,
+      null, null, null, perVertex);
+    return Object.assign(mesh, {
+      fiberDither: 0, fiberRadius: radius, fiberSides: 5, fiberLength: 0.01, fiberColor: "Fixed",
+      meshShaderIndex: this.shaders.lit,
+    });
   }
 
-  let able = null;
-  function available() {
-    if (able === null) {
-      able = Boolean(text("spectra-scene-library")) && typeof DecompressionStream === "function" && webgl();
-    }
-    return able;
-  }
-
-  async function unpacked(base64) {
-    const raw = Uint8Array.from(atob(base64), (c) => c.charCodeAt(0));
-    const stream = new Blob([raw]).stream().pipeThrough(new DecompressionStream("deflate"));
-    return new Uint8Array(await new Response(stream).arrayBuffer());
-  }
-
-  /* Numbers of 16 bits: low bytes, then high bytes. */
-  async function numbers(base64) {
-    const bytes = await unpacked(base64), n = bytes.length / 2, out = new Uint16Array(n);
-    for (let i = 0; i < n; i++) out[i] = bytes[i] | (bytes[n + i] << 8);
-    return out;
-  }
-
-  /* Sums of a stretch of differences, modulo 2^16. */
-  function summed(values, start, end) {
-    for (let i = start + 1; i < end; i++) values[i] += values[i - 1];
-  }
-
-  async function points(entry, quantum, order) {
-    const planes = await numbers(entry.points), n = entry.vertices, out = new Float32Array(3 * n);
-    for (let k = 0; k < 3; k++) {
-      for (let o = 0; o < order; o++) summed(planes, k * n, (k + 1) * n);
-      for (let i = 0; i < n; i++) out[3 * i + k] = entry.origin[k] + quantum * planes[k * n + i];
-    }
-    return out;
-  }
-
-  async function streamlines(entry, quantum) {
-    const [xyz, counts, cells] = await Promise.all([
-      points(entry, quantum, 2), numbers(entry.counts), numbers(entry.cells),
-    ]);
-    summed(cells, 0, cells.length);
-    const offsets = new Uint32Array(counts.length + 1);
-    for (let i = 0; i < counts.length; i++) offsets[i + 1] = offsets[i] + counts[i];
-    return { xyz, offsets, cells, ns: entry.ns, nr: entry.nr };
-  }
-
-  async function brain() {
-    const entry = JSON.parse(text("spectra-scene-brain") || "{}");
-    if (!entry.points) return null;
-    const xyz = await points(entry, entry.quantum, 1), planes = await numbers(entry.triangles), n = entry.faces;
-    const triangles = new Uint32Array(3 * n);
-    for (let k = 0; k < 3; k++) {
-      summed(planes, k * n, (k + 1) * n);
-      for (let i = 0; i < n; i++) triangles[3 * i + k] = planes[k * n + i];
-    }
-    return { xyz, triangles };
-  }
-
-  let library = null;
-  function niivue() {
-    if (library === null) {
-      library = unpacked(text("spectra-scene-library")).then((bytes) => {
-        const script = document.createElement("script");
-        script.textContent = new TextDecoder().decode(bytes); // the page's policy knows its hash
-        document.head.appendChild(script);
-        if (!window.niivue) throw new Error("the 3D viewer could not be started");
-        return window.niivue;
-      });
-    }
-    return library;
-  }
-
-  function element(name, attributes, parent) {
-    const svg = name === "svg" || name === "line" || name === "text";
-    const made = svg ? document.createElementNS("http://www.w3.org/2000/svg", name) : document.createElement(name);
-    for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-    if (parent) parent.appendChild(made);
-    return made;
-  }
-
-  function styled() {
-    if (!document.getElementById("s3d-style")) {
-      element("style", { id: "s3d-style" }, document.head).textContent = STYLE;
-    }
-  }
-
-  /* The six directions of the body, turning with the view. */
-  class Compass {
-    constructor(parent) {
-      this.root = element("svg", { class: "s3d-compass", viewBox: "-42 -42 84 84", "aria-hidden": "true" }, parent);
-      this.axes = [["L", "R"], ["P", "A"], ["I", "S"]].map((letters) => ({
-        line: element("line", {}, this.root),
-        ends: letters.map((letter) => {
-          const node = element("text", {}, this.root);
-          node.textContent = letter;
-          return node;
-        }),
-      }));
-    }
-
-    /* `turn`: 4 x 4, column by column; what it makes of the body's axes on the screen, y up, z to the eye. */
-    set(turn) {
-      this.axes.forEach((axis, k) => {
-        const [x, y, z] = [turn[4 * k], -turn[4 * k + 1], turn[4 * k + 2]];
-        for (const [name, value] of Object.entries({ x1: -24 * x, y1: -24 * y, x2: 24 * x, y2: 24 * y })) {
-          axis.line.setAttribute(name, value.toFixed(2));
-        }
-        axis.ends.forEach((node, end) => {
-          const sign = end ? 1 : -1, away = Math.hypot(x, y);
-          node.setAttribute("x", (sign * 34 * x).toFixed(2));
-          node.setAttribute("y", (sign * 34 * y).toFixed(2));
-          node.style.opacity = away < 0.35 ? 0 : Math.min(1, 0.55 + 0.45 * (sign * z + 0.5));
-        });
-      });
-    }
-  }
-
-  class Viewer {
-    constructor(container, options) {
-      this.options = options;
-      this.container = container;
-      this.data = JSON.parse(text("spectra-scene-lines"));
-      this.names = Object.keys(this.data.bundles);
-      this.onpick = null;
-      this.current = null;
-      this.litMesh = null;
-      this.values = null;
-      this.scale = null;
-      this.lit = null;
-      this.mesh = null;
-      this.cache = new Map();
-      this.root = element("div", { class: "s3d" }, container);
-      this.canvas = element("canvas", {
-        class: "s3d-gl", tabindex: "0", role: "application",
-        "aria-label": `${options.label || "Bundle in 3D"}. Arrow keys turn it, plus and minus zoom.`,
-      }, this.root);
-    }
-
-    async start() {
-      const [NV, glass] = await Promise.all([niivue(), brain()]);
-      this.NV = NV;
-      const nv = this.nv = new NV.Niivue({
-        logLevel: "silent", loadingText: "", show3Dcrosshair: false, isOrientationTextVisible: false,
-        isColorbar: false, dragAndDropEnabled: false, isResizeCanvas: true, backColor: [1, 1, 1, 1],
-        crosshairWidth: 0, selectionBoxColor: [0, 0, 0, 0], isOrientCube: false,
-      });
-      this.listen(); // before NiiVue does
-      // The first to ask decides: without an alpha channel, or the page would shine through the glass a second time.
-      this.canvas.getContext("webgl2", { alpha: false, antialias: true });
-      await nv.attachToCanvas(this.canvas, true);
-      this.root.style.backgroundColor = "transparent";
-      nv.setSliceType(nv.sliceTypeRender);
-      this.shaders = {};
-      for (const [name, code] of Object.entries({ glass: GLASS, lit: LIT, front: FRONT })) {
-        this.shaders[name] = nv.setCustomMeshShader(code, `Spectra ${name}`);
-      }
-      if (glass) {
-        this.glass = new NV.NVMesh(glass.xyz, glass.triangles, "brain", new Uint8Array([90, 102, 128, 255]), 0.24, true,
-          nv.gl);
-        this.glass.meshShaderIndex = this.shaders.glass;
-      }
-      this.compass = new Compass(this.root);
-      this.buttons();
-      element("div", { class: "s3d-hint", "aria-hidden": "true" }, this.root).textContent =
-        "drag to turn · click a streamline · Ctrl + wheel to zoom";
-      this.watch();
-      this.dark(Boolean(this.options.dark));
-      this.container.dataset.live = "1";
-      return this;
-    }
-
-    /* NiiVue's own keys and wheel would take the page's: only what is meant for the view gets through. */
-    listen() {
-      const keys = {
-        ArrowLeft: [10, 0], ArrowRight: [-10, 0], ArrowUp: [0, 10], ArrowDown: [0, -10], "+": 1.15, "=": 1.15, "-": 1 / 1.15,
-      };
-      for (const kind of ["keydown", "keyup"]) {
-        this.root.addEventListener(kind, (event) => {
-          if (event.target !== this.canvas) return;
-          const does = kind === "keydown" && !event.ctrlKey && !event.metaKey && !event.altKey ? keys[event.key] : null;
-          event.stopPropagation();
-          if (!does) return;
-          event.preventDefault();
-          if (typeof does === "number") this.zoom(does);
-          else this.turn(does[0], does[1]);
-        }, true);
-      }
-      this.root.addEventListener("wheel", (event) => {
-        event.stopPropagation();
-        if (!event.ctrlKey) return;
-        event.preventDefault();
-        this.zoom(event.deltaY < 0 ? 1.1 : 1 / 1.1);
-      }, { capture: true, passive: false });
-      let down = null;
-      this.canvas.addEventListener("pointerdown", (event) => { down = [event.clientX, event.clientY]; });
-      this.canvas.addEventListener("pointerup", (event) => {
-        const still = down && Math.hypot(event.clientX - down[0], event.clientY - down[1]) < 5;
-        down = null;
-        if (!still || event.button) return;
-        const box = this.canvas.getBoundingClientRect();
-        const cell = this.pick(event.clientX - box.left, event.clientY - box.top);
-        if (cell !== null && this.onpick) this.onpick(cell);
-      });
-    }
-
-    /* Redraws what depends on the view each time that NiiVue draws; new sizes and lost contexts. */
-    watch() {
-      const nv = this.nv, draw = nv.drawScene.bind(nv);
-      nv.drawScene = (...all) => { const out = draw(...all); this.turned(); return out; };
-      if (window.ResizeObserver) {
-        this.observer = new ResizeObserver(() => this.resize());
-        this.observer.observe(this.root);
+  /* Thicker tubes where the streamlines run through what is lit, to the middle between it and its neighbours. */
+  litTubes() {
+    if (this.lit === null || !this.current) return null;
+    const { xyz, offsets } = this.current, out = [], ends = [0];
+    const middle = (i, j) => { for (let k = 0; k < 3; k++) out.push((xyz[3 * i + k] + xyz[3 * j + k]) / 2); };
+    for (let line = 0; line + 1 < offsets.length; line++) {
+      const first = offsets[line], last = offsets[line + 1] - 1;
+      for (let i = first; i <= last; i++) {
+        if (this.indexOf(i) !== this.lit) continue;
+        if (i > first) middle(i - 1, i);
+        for (; i <= last && this.indexOf(i) === this.lit; i++) out.push(xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]);
+        if (i <= last) middle(i - 1, i);
+        ends.push(out.length / 3);
       }
     }
-
-    buttons() {
-      const bar = element("div", { class: "s3d-views", role: "group", "aria-label": "Camera" }, this.root);
-      for (const name of Object.keys(VIEWS)) {
-        const button = element("button", { type: "button", "data-view": name, "aria-label": `From the ${name}` }, bar);
-        button.textContent = name[0].toUpperCase() + name.slice(1);
-        button.addEventListener("click", () => this.camera(name));
-      }
-    }
-
-    camera(name) {
-      [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
-      this.zoomed = false;
-      this.fit();
-    }
-
-    /* As large as it fits. NiiVue shows a box of 0.8 times the scene's radius, to which its zoom is relative. */
-    fit() {
-      const { nv, canvas } = this, aspect = canvas.clientWidth / Math.max(canvas.clientHeight, 1);
-      if (!this.zoomed && nv.extentsMin && aspect > 0) {
-        const axes = this.screenAxes(), half = [0, 0], shown = 0.8 * nv.furthestFromPivot;
-        for (let k = 0; k < 3; k++) {
-          const size = (nv.extentsMax[k] - nv.extentsMin[k]) / 2;
-          for (const i of [0, 1]) half[i] += Math.abs(axes[4 * k + i]) * size;
-        }
-        const room = aspect < 1 ? [shown, shown / aspect] : [shown * aspect, shown];
-        const high = canvas.clientHeight, free = high > 3 * ABOVE ? 1 - ABOVE / high : 1; // below the buttons
-        nv.scene.volScaleMultiplier = FILLED * Math.min(room[0] / half[0], free * room[1] / half[1]);
-        nv.position = [0, (free - 1) * room[1] / nv.scene.volScaleMultiplier, 0];
-      }
-      nv.drawScene();
-    }
-
-    turn(azimuth, elevation) {
-      const scene = this.nv.scene, up = Math.max(-90, Math.min(90, scene.renderElevation + elevation));
-      this.nv.setRenderAzimuthElevation(scene.renderAzimuth + azimuth, up);
-    }
-
-    zoom(factor) {
-      const scene = this.nv.scene;
-      scene.volScaleMultiplier = Math.max(0.5, Math.min(12, scene.volScaleMultiplier * factor));
-      this.zoomed = true;
-      this.nv.drawScene();
-    }
-
-    matrices() {
-      const { renderAzimuth, renderElevation } = this.nv.scene;
-      return this.nv.calculateMvpMatrix(null, [0, 0, 0, 0], renderAzimuth, renderElevation);
-    }
-
-    turned() {
-      const key = `${this.nv.scene.renderAzimuth} ${this.nv.scene.renderElevation}`;
-      if (!this.compass || key === this.seen) return;
-      this.seen = key;
-      this.compass.set(this.screenAxes());
-    }
-
-    /* Where a step along each of the body's axes goes on the screen: the model-view-projection, of unit lengths. */
-    screenAxes() {
-      const [, model] = this.matrices(), out = new Float32Array(16);
-      for (let k = 0; k < 3; k++) for (let i = 0; i < 3; i++) out[4 * k + i] = model[4 * k + i];
-      return out;
-    }
-
-    async show(name) {
-      const entry = this.data.bundles[name];
-      if (this.wanted === name && this.current) return true;
-      this.wanted = name;
-      if (!entry) {
-        this.current = this.mesh = this.litMesh = null;
-        this.scene();
-        return false;
-      }
-      if (!this.cache.has(name)) this.cache.set(name, streamlines(entry, this.data.quantum));
-      const lines = await this.cache.get(name);
-      if (this.wanted !== name) return true; // another one was asked for meanwhile
-      this.current = lines;
-      this.lit = null;
-      if (this.mesh) this.mesh.unloadMesh(this.nv.gl);
-      const steps = { id: "step", vals: new Float32Array(lines.cells.length) };
-      this.mesh = this.tubes(lines.xyz, lines.offsets, RADIUS, [255, 255, 255], [steps]);
-      Object.assign(this.mesh.dpv[0], { cal_min: 0, cal_max: 255 }); // NiiVue has taken them from the values
-      this.mesh.fiberColor = "DPV0";
-      this.mesh.colormap = "spectra";
-      this.firstCamera(lines.xyz);
-      this.paint();
-      this.scene();
-      this.fit();
-      return true;
-    }
-
-    tubes(xyz, offsets, radius, colour, perVertex) {
-      const mesh = new this.NV.NVMesh(xyz, offsets, "streamlines", new Uint8Array([...colour, 0]), 1, true, this.nv.gl,
-        null, null, null, perVertex);
-      return Object.assign(mesh, {
-        fiberDither: 0, fiberRadius: radius, fiberSides: 5, fiberLength: 0.01, fiberColor: "Fixed",
-        meshShaderIndex: this.shaders.lit,
-      });
-    }
-
-    /* Thicker tubes where the streamlines run through what is lit, to the middle between it and its neighbours. */
-    litTubes() {
-      if (this.lit === null || !this.current) return null;
-      const { xyz, offsets } = this.current, out = [], ends = [0];
-      const middle = (i, j) => { for (let k = 0; k < 3; k++) out.push((xyz[3 * i + k] + xyz[3 * j + k]) / 2); };
-      for (let line = 0; line + 1 < offsets.length; line++) {
-        const first = offsets[line], last = offsets[line + 1] - 1;
-        for (let i = first; i <= last; i++) {
-          if (this.indexOf(i) !== this.lit) continue;
-          if (i > first) middle(i - 1, i);
-          for (; i <= last && this.indexOf(i) === this.lit; i++) out.push(xyz[3 * i], xyz[3 * i + 1], xyz[3 * i + 2]);
-          if (i <= last) middle(i - 1, i);
-          ends.push(out.length / 3);
-        }
-      }
-      if (ends.length === 1) return null;
-      const mesh = this.tubes(new Float32Array(out), new Uint32Array(ends), LIT_RADIUS,
-        BRIGHT[this.isDark ? "dark" : "light"], null);
-      mesh.meshShaderIndex = this.shaders.front;
-      mesh.updateMesh(this.nv.gl);
-      return mesh;
-    }
-
-    /* The bundle's broad side: along the axis of the body in which it is thinnest, from the side where it lies. */
-    firstCamera(xyz) {
-      const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity], mean = [0, 0, 0];
-      for (let i = 0; i < xyz.length; i++) {
-        const k = i % 3;
-        low[k] = Math.min(low[k], xyz[i]);
-        high[k] = Math.max(high[k], xyz[i]);
-        mean[k] += xyz[i];
-      }
-      const size = low.map((v, k) => high[k] - v), k = size.indexOf(Math.min(...size));
-      const side = mean[k] < 0 ? 0 : 1;
-      const name = [["left", "right"], ["back", "front"], ["top", "top"]][k][side];
-      [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
-      this.zoomed = false;
-    }
-
-    colour(values, scale) {
-      this.values = values;
-      this.scale = scale;
-      this.paint();
-      this.scene();
-    }
-
-    highlight(index) {
-      this.lit = index === null || index === undefined || index < 0 ? null : index;
-      this.paint();
-      this.scene();
-    }
-
-    /* A vertex's index in the caller's values: its cell, or its node where there is a value per node. */
-    indexOf(vertex) {
-      const { cells, ns, nr } = this.current;
-      const byNode = this.values && this.values.length === ns && nr !== 1;
-      return byNode ? Math.floor(cells[vertex] / nr) : cells[vertex];
-    }
-
-    /* NiiVue colours a vertex by a table of 256 colours: 1..126 the scale, 0 grey; from 128 on the same, paler, for what
-       is not lit while something is. */
-    paint() {
-      if (!this.mesh) return;
-      const { values, scale, lit } = this, n = this.current.cells.length, wanted = this.mesh.dpv[0].vals;
-      const span = scale ? Math.max(scale.high - scale.low, 1e-12) : 1;
-      for (let i = 0; i < n; i++) {
-        const index = this.indexOf(i), value = values && index < values.length ? values[index] : NaN;
-        const step = Number.isNaN(value) || !scale ? 0
-          : 1 + Math.round(125 * Math.min(1, Math.max(0, (value - scale.low) / span)));
-        wanted[i] = lit === null || index === lit ? step : 128 + step;
-      }
-      this.table();
-      this.mesh.updateMesh(this.nv.gl);
-      if (this.litMesh) this.litMesh.unloadMesh(this.nv.gl);
-      this.litMesh = this.litTubes();
-    }
-
-    table() {
-      const { scale } = this, back = this.paper;
-      const colours = scale ? scale.colours : null, flat = colours && typeof colours[0] === "number";
-      const count = colours ? (flat ? colours.length / 3 : colours.length) : 0;
-      const at = (share) => {
-        if (!count) return GREY;
-        const k = Math.min(count - 1, Math.round(share * (count - 1)));
-        return flat ? colours.slice(3 * k, 3 * k + 3) : colours[k];
-      };
-      const R = [], G = [], B = [];
-      for (let i = 0; i < 256; i++) {
-        const step = i % 128;
-        let colour = step === 0 ? GREY : at(Math.min(1, (step - 1) / 125));
-        if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.55 * v + 0.45 * back[k]));
-        R.push(colour[0]); G.push(colour[1]); B.push(colour[2]);
-      }
-      this.nv.addColormap("spectra", { min: 0, max: 255, R, G, B, A: R.map(() => 255), I: R.map((_, i) => i) });
-    }
-
-    /* What NiiVue shows: the bundle first, the glass before it. The frame is the brain's, or the bundle's without it. */
-    scene() {
-      this.nv.meshes = [this.litMesh, this.mesh, this.glass].filter(Boolean);
-      this.nv.setPivot3D();
-      this.seen = null;
-      this.nv.drawScene();
-    }
-
-    /* The index that lies under a place of the canvas (CSS pixels): the nearest vertex to the eye within a few pixels. */
-    pick(x, y) {
-      if (!this.current) return null;
-      const found = this.nearest(x, y, 8);
-      return found === null ? null : this.indexOf(found);
-    }
-
-    nearest(x, y, reach) {
-      const [mvp] = this.matrices(), { xyz } = this.current, box = this.canvas.getBoundingClientRect();
-      let best = null, least = Infinity;
-      for (let i = 0; i < xyz.length; i += 3) {
-        const [px, py, depth] = projected(mvp, xyz, i, box);
-        const away = Math.hypot(px - x, py - y);
-        if (away > reach) continue;
-        const rank = depth * 200 + away / reach; // of those in reach the one in front, then the nearest
-        if (rank < least) [best, least] = [i / 3, rank];
-      }
-      return best;
-    }
-
-    /* CSS pixels of a vertex of an index, for those who want to point at it. */
-    place(index) {
-      const [mvp] = this.matrices(), { xyz } = this.current, box = this.canvas.getBoundingClientRect();
-      for (let i = 0; i < xyz.length / 3; i++) {
-        if (this.indexOf(i) === index) return projected(mvp, xyz, 3 * i, box).slice(0, 2);
-      }
-      return null;
-    }
-
-    resize() {
-      this.nv.resizeListener();
-      this.fit();
-    }
-
-    dark(on) {
-      this.isDark = Boolean(on);
-      this.root.style.color = on ? "#d5dbe1" : "#3c4854";
-      this.root.style.colorScheme = on ? "dark" : "light";
-      this.paper = paper(this.container, on);
-      this.nv.opts.backColor = [...this.paper.map((v) => v / 255), 1];
-      if (this.glass) {
-        this.glass.rgba255 = new Uint8Array(on ? [170, 186, 210, 255] : [90, 102, 128, 255]);
-        this.glass.opacity = on ? 0.24 : 0.26;
-        this.glass.updateMesh(this.nv.gl);
-      }
-      this.paint();
-      this.scene();
-    }
+    if (ends.length === 1) return null;
+    const mesh = this.tubes(new Float32Array(out), new Uint32Array(ends), LIT_RADIUS,
+      BRIGHT[this.isDark ? "dark" : "light"], null);
+    mesh.meshShaderIndex = this.shaders.front;
+    mesh.updateMesh(this.nv.gl);
+    return mesh;
   }
 
-  function projected(m, xyz, i, box) {
-    const [a, b, c] = [xyz[i], xyz[i + 1], xyz[i + 2]];
-    const w = m[3] * a + m[7] * b + m[11] * c + m[15];
-    const x = (m[0] * a + m[4] * b + m[8] * c + m[12]) / w, y = (m[1] * a + m[5] * b + m[9] * c + m[13]) / w;
-    return [(x + 1) / 2 * box.width, (1 - y) / 2 * box.height, (m[2] * a + m[6] * b + m[10] * c + m[14]) / w];
-  }
-
-  async function create(container, options) {
-    if (!available()) throw new Error("this page has no 3D view, or the browser has no WebGL 2");
-    styled();
-    const viewer = new Viewer(container, options || {});
-    try {
-      return await viewer.start();
-    } catch (error) {
-      viewer.root.remove();
-      delete container.dataset.live;
-      throw error;
+  /* The bundle's broad side: along the axis of the body in which it is thinnest, from the side where it lies. */
+  firstCamera(xyz) {
+    const low = [Infinity, Infinity, Infinity], high = [-Infinity, -Infinity, -Infinity], mean = [0, 0, 0];
+    for (let i = 0; i < xyz.length; i++) {
+      const k = i % 3;
+      low[k] = Math.min(low[k], xyz[i]);
+      high[k] = Math.max(high[k], xyz[i]);
+      mean[k] += xyz[i];
     }
+    const size = low.map((v, k) => high[k] - v), k = size.indexOf(Math.min(...size));
+    const side = mean[k] < 0 ? 0 : 1;
+    const name = [["left", "right"], ["back", "front"], ["top", "top"]][k][side];
+    [this.nv.scene.renderAzimuth, this.nv.scene.renderElevation] = VIEWS[name];
+    this.zoomed = false;
   }
 
-  window.SpectraScene = { available, create };
-})();
+  colour(values, scale) {
+    this.values = values;
+    this.scale = scale;
+    this.paint();
+    this.scene();
+  }
+
+  highlight(index) {
+    this.lit = index === null || index === undefined || index < 0 ? null : index;
+    this.paint();
+    this.scene();
+  }
+
+  /* A vertex's index in the caller's values: its cell, or its node where there is a value per node. */
+  indexOf(vertex) {
+    const { cells, ns, nr } = this.current;
+    const byNode = this.values && this.values.length === ns && nr !== 1;
+    return byNode ? Math.floor(cells[vertex] / nr) : cells[vertex];
+  }
+
+  /* NiiVue colours a vertex by a table of 256 colours: 1..126 the scale, 0 grey; from 128 on the same, paler, for what
+     is not lit while something is. */
+  paint() {
+    if (!this.mesh) return;
+    const { values, scale, lit } = this, n = this.current.cells.length, wanted = this.mesh.dpv[0].vals;
+    const span = scale ? Math.max(scale.high - scale.low, 1e-12) : 1;
+    for (let i = 0; i < n; i++) {
+      const index = this.indexOf(i), value = values && index < values.length ? values[index] : NaN;
+      const step = Number.isNaN(value) || !scale ? 0
+        : 1 + Math.round(125 * Math.min(1, Math.max(0, (value - scale.low) / span)));
+      wanted[i] = lit === null || index === lit ? step : 128 + step;
+    }
+    this.table();
+    this.mesh.updateMesh(this.nv.gl);
+    if (this.litMesh) this.litMesh.unloadMesh(this.nv.gl);
+    this.litMesh = this.litTubes();
+  }
+
+  table() {
+    const { scale } = this, back = this.paper;
+    const colours = scale ? scale.colours : null, flat = colours && typeof colours[0] === "number";
+    const count = colours ? (flat ? colours.length / 3 : colours.length) : 0;
+    const at = (share) => {
+      if (!count) return GREY;
+      const k = Math.min(count - 1, Math.round(share * (count - 1)));
+      return flat ? colours.slice(3 * k, 3 * k + 3) : colours[k];
+    };
+    const R = [], G = [], B = [];
+    for (let i = 0; i < 256; i++) {
+      const step = i % 128;
+      let colour = step === 0 ? GREY : at(Math.min(1, (step - 1) / 125));
+      if (i >= 128) colour = Array.from(colour, (v, k) => Math.round(0.55 * v + 0.45 * back[k]));
+      R.push(colour[0]); G.push(colour[1]); B.push(colour[2]);
+    }
+    this.nv.addColormap("spectra", { min: 0, max: 255, R, G, B, A: R.map(() => 255), I: R.map((_, i) => i) });
+  }
+
+  /* What NiiVue shows: the bundle first, the glass before it. The frame is the brain's, or the bundle's without it. */
+  scene() {
+    this.nv.meshes = [this.litMesh, this.mesh, this.glass].filter(Boolean);
+    this.nv.setPivot3D();
+    this.seen = null;
+    this.nv.drawScene();
+  }
+
+  /* The index that lies under a place of the canvas (CSS pixels): the nearest vertex to the eye within a few pixels. */
+  pick(x, y) {
+    if (!this.current) return null;
+    const found = this.nearest(x, y, 8);
+    return found === null ? null : this.indexOf(found);
+  }
+
+  nearest(x, y, reach) {
+    const [mvp] = this.matrices(), { xyz } = this.current, box = this.canvas.getBoundingClientRect();
+    let best = null, least = Infinity;
+    for (let i = 0; i < xyz.length; i += 3) {
+      const [px, py, depth] = projected(mvp, xyz, i, box);
+      const away = Math.hypot(px - x, py - y);
+      if (away > reach) continue;
+      const rank = depth * 200 + away / reach; // of those in reach the one in front, then the nearest
+      if (rank < least) [best, least] = [i / 3, rank];
+    }
+    return best;
+  }
+
+  /* CSS pixels of a vertex of an index, for those who want to point at it. */
+  place(index) {
+    const [mvp] = this.matrices(), { xyz } = this.current, box = this.canvas.getBoundingClientRect();
+    for (let i = 0; i < xyz.length / 3; i++) {
+      if (this.indexOf(i) === index) return projected(mvp, xyz, 3 * i, box).slice(0, 2);
+    }
+    return null;
+  }
+
+  resize() {
+    this.nv.resizeListener();
+    this.fit();
+  }
+
+  dark(on) {
+    this.isDark = Boolean(on);
+    this.root.style.color = on ? "#d5dbe1" : "#3c4854";
+    this.root.style.colorScheme = on ? "dark" : "light";
+    this.paper = paper(this.container, on);
+    this.nv.opts.backColor = [...this.paper.map((v) => v / 255), 1];
+    if (this.glass) {
+      this.glass.rgba255 = new Uint8Array(on ? [170, 186, 210, 255] : [90, 102, 128, 255]);
+      this.glass.opacity = on ? 0.24 : 0.26;
+      this.glass.updateMesh(this.nv.gl);
+    }
+    this.paint();
+    this.scene();
+  }
+}
+
+function projected(m, xyz, i, box) {
+  const [a, b, c] = [xyz[i], xyz[i + 1], xyz[i + 2]];
+  const w = m[3] * a + m[7] * b + m[11] * c + m[15];
+  const x = (m[0] * a + m[4] * b + m[8] * c + m[12]) / w, y = (m[1] * a + m[5] * b + m[9] * c + m[13]) / w;
+  return [(x + 1) / 2 * box.width, (1 - y) / 2 * box.height, (m[2] * a + m[6] * b + m[10] * c + m[14]) / w];
+}
+
+async function create(container, options) {
+  if (!available()) throw new Error("this page has no 3D view, or the browser has no WebGL 2");
+  styled();
+  const viewer = new Viewer(container, options || {});
+  try {
+    return await viewer.start();
+  } catch (error) {
+    viewer.root.remove();
+    delete container.dataset.live;
+    throw error;
+  }
+}
+
+window.SpectraScene = { available, create };

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,9 +18,10 @@ from dsi2_project import make_project
 from spectra_bids.bridges.dsi2 import read_local_data
 from spectra_bids.bridges.dsi2_dataset import import_dsi2
 from spectra_bids.dataset.design_files import read_design
-from spectra_bids.errors import InputDataError, MissingInputError, OutputError
+from spectra_bids.errors import InputDataError, MissingInputError, OutputError, TractogramError
 from spectra_bids.io.track_labels import read_labeling
 from spectra_bids.io.tractograms import read_bundle
+from spectra_bids.io.volumes import read_volume
 from spectra_bids.io.voxel_index import read_index
 
 LEAST = {"scan_id": "a-1", "scan_group": "control"}
@@ -165,7 +167,49 @@ def test_every_field_has_its_place(own, tmp_path, tree):
     assert table.iloc[3].tolist() == [4, "Brain-Stem"]
     facts = json.loads((folder / f"{start}{labelled}_dseg.json").read_text())
     assert facts["Parameters"] == {"scale": 33, "dilation": 2}
+    assert facts["NamesFile"] == "scale33.graphml"
+    assert (said["PickledIndex"], said["PickledIndexOpened"]) == ("subj01.pkl", False)
     assert made[0].labelings[0][0] == labelled.removeprefix("_")
+
+
+def test_labels_of_dsi2s_own_keep_name_parameters_and_notes_without_a_volume(own, tmp_path):
+    alone = {
+        "name": "Lausanne",
+        "parameters": {"scale": 33},
+        "notes": "checked by eye",
+        "numpy_path": "subj01/subj01.scale33.npy",
+    }
+    data, made = import_dsi2(changed(own, track_labels=[alone, {"name": "AAL"}]), tmp_path / "out")
+    assert data.warnings == (
+        "scan 'subj01': track_labels[1] has no volume_path and no labels of dsi2's: it labels nothing",
+    )
+    folder = tmp_path / "out/derivatives/dsi2/sub-subj01/dwi"
+    start = folder / "sub-subj01_space-MNI152NLin2009aAsym_seg-Lausanne_scale-33"
+    said = json.loads(Path(f"{start}_dsi2labels.json").read_text())
+    assert (said["Name"], said["Parameters"], said["Notes"]) == ("Lausanne", {"scale": 33}, "checked by eye")
+    np.testing.assert_array_equal(np.load(f"{start}_dsi2labels.npy"), np.load(own / "subj01/subj01.scale33.npy"))
+    assert [name for name, *_ in made[0].labelings] == ["seg-Lausanne_scale-33"]
+
+
+def test_a_trk_whose_header_has_no_place_gets_that_of_the_label_volume(own, tmp_path, shared_data):
+    old = shared_data / "edge-cases/CST_L_original_trackvis_no_vox2ras.trk"
+    image = shared_data / "published-cst/FA.nii.gz"
+    labels = [{"name": "halves", "parameters": {}, "volume_path": "halves.nii.gz"}]
+    path = changed(own, trk_file=str(old), track_labels=labels)
+    with pytest.raises(MissingInputError, match=r"halves\.nii\.gz"):
+        import_dsi2(path, tmp_path / "none")
+    grid = read_volume(image)
+    halves = np.ones(grid.data.shape, np.uint8)
+    halves[:, :, : halves.shape[2] // 2] = 2
+    nib.save(nib.Nifti1Image(halves, grid.affine), own / "halves.nii.gz")
+    import_dsi2(path, tmp_path / "out")
+    folder = tmp_path / "out/derivatives/dsi2/sub-subj01/dwi"
+    placed = read_bundle(next(folder.glob("*_tractography.trk")))  # without any reference
+    np.testing.assert_allclose(placed.points, read_bundle(old, grid).points, atol=1e-3)
+    assert "PlacedBy" in json.loads(next(folder.glob("*_tractography.json")).read_text())
+    changed(own, track_labels=[])
+    with pytest.raises(TractogramError, match="no vox_to_ras"):
+        import_dsi2(path, tmp_path / "again")
 
 
 def test_the_index_and_the_labels_are_those_of_the_tractogram(project, tmp_path):

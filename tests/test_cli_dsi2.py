@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import nibabel as nib
 import numpy as np
 import pandas as pd
 import pytest
@@ -55,12 +56,20 @@ def test_what_cannot_be_asked_is_refused(cli, trk, ref, arguments, status, says)
 
 
 def test_a_mask_on_another_grid_is_refused(cli, trk, ref, project, tmp_path):
-    import nibabel as nib
-
     nib.save(nib.Nifti1Image(np.ones((4, 4, 4), np.uint8), np.eye(4)), tmp_path / "m.nii.gz")
     ended = cli("index", trk, "--ref", ref, "--mask", tmp_path / "m.nii.gz")
     assert ended.status == 65
     assert "must lie on the grid of the index" in ended.err
+
+
+@pytest.mark.parametrize("tool", ["index", "label"])
+def test_a_pickle_is_refused_with_the_way_on(cli, tool, project, tmp_path):
+    (tmp_path / "subj01.pkl").write_bytes(b"cos\nsystem\n(S'touch opened'\ntR.")
+    more = [project / "atlases/scale33.nii.gz"] if tool == "label" else []
+    ended = cli(tool, tmp_path / "subj01.pkl", *more)
+    assert ended.status == 65
+    assert "is not opened" in ended.err
+    assert "Give the tractogram itself" in ended.err
 
 
 def test_negative_coordinates_are_no_options():
@@ -74,6 +83,8 @@ def test_an_index_answers_as_its_tractogram_does(cli, trk, ref, tmp_path):
     index, name = read_index(tmp_path / "i.npz")
     assert name == trk.name
     assert f"{index.n_streamlines} streamlines in {len(index.voxels)} voxels" in made.out
+    alone = cli("index", tmp_path / "i.npz")
+    assert f"{index.n_streamlines} streamlines in {len(index.voxels)} voxels of {index.shape}" in alone.out
     one = cli("index", trk, "--ref", ref, "--sphere", sphere())
     other = cli("index", tmp_path / "i.npz", "--sphere", sphere())
     assert one.out == other.out
@@ -123,6 +134,17 @@ def test_labels_are_written_beside_the_tractogram_under_its_entities(cli, projec
     matrix = counts.drop(columns=["region", "name"]).to_numpy()
     np.testing.assert_array_equal(matrix, matrix.T)
     assert np.triu(matrix).sum() == table["n_streamlines"].sum()
+
+
+def test_a_tractogram_in_another_space_is_said(cli, trk, ref, tmp_path, caplog):
+    image = read_volume(ref)
+    away = image.affine.copy()
+    away[:3, 3] += 1000
+    nib.save(nib.Nifti1Image(np.ones(image.data.shape, np.uint8), away), tmp_path / "away.nii.gz")
+    ended = cli("label", trk, tmp_path / "away.nii.gz", "-o", tmp_path / "x")
+    assert (ended.status, "No streamline has both ends in a region" in caplog.text) == (0, True)
+    ended = cli("index", trk, "--ref", tmp_path / "away.nii.gz", "-o", tmp_path / "x.npz")
+    assert (ended.status, "No streamline passes through the image" in caplog.text) == (0, True)
 
 
 def test_a_wider_search_labels_more(cli, project, trk, tmp_path):

@@ -342,6 +342,10 @@ def test_a_search_finds_the_place_and_writes_maps(studies, cli, tmp_path):
     assert (maps["pfwe"][seen] <= 0.05).sum() == row["n_places_rejected"]
     near = nib.affines.apply_affine(volume.affine, np.argwhere(seen & (np.nan_to_num(maps["pfwe"], nan=1) <= 0.05)))
     assert (np.linalg.norm(near - PLACE[:3], axis=1) < 20).all()  # none in the corticospinal tract
+    page = (tmp_path / "out/ltpa-group.html").read_text()
+    assert "single voxels of mask.nii.gz" in page
+    assert "data:image/png;base64" in page
+    assert (tmp_path / "out/figures/ltpa-group_contrast-group_desc-p.svg").is_file()
     one = run(cli, studies, tmp_path / "one", "--min-streamlines", 5, formula="value ~ group",
               place=("--sphere", ",".join(f"{row[c]:g}" for c in ("x_mm", "y_mm", "z_mm")) + ",0"))  # fmt: skip
     assert one.status == 0, one.err

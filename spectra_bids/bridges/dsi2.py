@@ -46,6 +46,11 @@ class TrackLabels:
     numpy: Path | None
     volume: Path | None
 
+    @property
+    def numpy_made(self) -> bool:
+        """Whether dsi2 has made its labels."""
+        return self.numpy is not None and self.numpy.is_file()
+
 
 @dataclass(frozen=True)
 class Scan:
@@ -235,6 +240,9 @@ def _labels(entry: Any, where: str, root: Path, warnings: list[str]) -> TrackLab
     if odd:
         raise InputDataError(f"{where}: parameters must be numbers or text. Got {odd[0]!r}: {parameters[odd[0]]!r}")
     graphml, numpy, volume = (_path(entry, key, where, root) for key in _LABEL_FILES)
+    if volume is None and (numpy is None or not numpy.is_file()):
+        about = where.partition(": ")[2]
+        warnings.append(f"{about} has no volume_path and no labels of dsi2's: it labels nothing")
     return TrackLabels(name, parameters, _text(entry, "notes", where), graphml, numpy, volume)
 
 

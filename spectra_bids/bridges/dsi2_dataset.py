@@ -53,14 +53,14 @@ from spectra_bids.dataset.outputs import (
     write_text,
     writing,
 )
-from spectra_bids.errors import InputDataError, MissingInputError, OutputError
+from spectra_bids.errors import InputDataError, MissingInputError, OutputError, TractogramError
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.geometry.voxels import index_voxels
 from spectra_bids.io.contents import Tractogram, VoxelGrid, read_tractogram
 from spectra_bids.io.label_names import read_names
 from spectra_bids.io.labels import read_labels
 from spectra_bids.io.track_labels import label_streamlines
-from spectra_bids.io.tractograms import read_bundle
+from spectra_bids.io.writing import write_tractogram
 
 #: dsi2's names of spaces -> BIDS labels; DSI Studio's QSDR template is ICBM 2009a.
 SPACES = {"qsdr": "MNI152NLin2009aAsym", "mni": "MNI152", "native": "", "subject": "", "": ""}
@@ -196,12 +196,12 @@ def _write_scan(scan: Scan, derivative: Path, space: str, dilation: float, with_
             _write_dseg(folder / f"{start}{labeling_entities(labels.name, dict(labels.parameters))}", labels, volume)
         return Imported(scan.scan_id, scan.label, "", 0, 0, ())
     grid = next((Volume(v.data.astype(np.float32), v.affine) for v in volumes if v is not None), None)
-    tractogram = read_tractogram(source, grid)
+    tractogram, unplaced = _read(source, grid)
     bundle = tractogram.bundle
     name = _bundle_name(source)
-    main = _place(source, folder / f"{start}_desc-{name}", bundle, scan, space)
+    main = _place(source, folder / f"{start}_desc-{name}", tractogram, unplaced, scan, space)
     if scan.trk is not None and scan.trk != source and scan.trk.is_file():
-        _place(scan.trk, folder / f"{start}_desc-original", read_bundle(scan.trk, grid), scan, space)
+        _place(scan.trk, folder / f"{start}_desc-original", *_read(scan.trk, grid), scan, space)
     n_voxels = 0
     if with_index:
         n_voxels = _write_index(folder / f"{start}_desc-{name}_index.npz", tractogram, volumes, main)
@@ -218,7 +218,8 @@ def _write_scan(scan: Scan, derivative: Path, space: str, dilation: float, with_
             write_labeling(stem, ours)
             n_labels, share = len(ours.pairs.pairs), ours.pairs.unlabelled_share
         _write_numpy(stem, labels, bundle, source, main)
-        found.append((stem.name.removeprefix(start).removeprefix("_"), n_labels, share))
+        if volume is not None or labels.numpy_made:
+            found.append((stem.name.removeprefix(start).removeprefix("_"), n_labels, share))
     return Imported(scan.scan_id, scan.label, main, bundle.n_streamlines, n_voxels, tuple(found))
 
 
@@ -251,12 +252,28 @@ def _bundle_name(path: Path) -> str:
     return plain(stem) if is_known(stem) else "wholebrain"
 
 
-def _place(source: Path, stem: Path, bundle: Bundle, scan: Scan, space: str) -> str:
-    """Copy a tractogram with its sidecar; returns its name."""
+def _read(source: Path, grid: Volume | None) -> tuple[Tractogram, bool]:
+    """A tractogram, and whether its header does not say where it lies, so that the label volume has to.
+
+    Old versions of DSI Studio and TrackVis write such headers.
+    """
+    try:
+        return read_tractogram(source), False
+    except TractogramError:
+        if grid is None:
+            raise
+        return read_tractogram(source, grid), True
+
+
+def _place(source: Path, stem: Path, tractogram: Tractogram, unplaced: bool, scan: Scan, space: str) -> str:
+    """Copy a tractogram with its sidecar, or write it with the place that it lacked; returns its name."""
     ending = source.name[len(tractogram_stem(source)) :].lower()
     target = stem.with_name(f"{stem.name}_tractography{ending}")
     with source.open("rb") as content, writing(target) as file:
-        shutil.copyfileobj(content, file)
+        if unplaced:
+            write_tractogram(file, target, tractogram)
+        else:
+            shutil.copyfileobj(content, file)
     facts: dict[str, Any] = {_KEYS[key]: scan.tracking[key] for key in _KEYS if key in scan.tracking}
     units = {key: unit for key, unit in _UNITS.items() if key in facts}
     write_json(
@@ -268,9 +285,11 @@ def _place(source: Path, stem: Path, bundle: Bundle, scan: Scan, space: str) -> 
             **facts,
             **({"Units": units} if units else {}),
             **({"TrackScalars": list(scan.track_scalars)} if scan.track_scalars else {}),
-            "Streamlines": bundle.n_streamlines,
+            "Streamlines": tractogram.bundle.n_streamlines,
             "SourceFile": source.name,
             "SourceSha256": sha256(source),
+            **({"PlacedBy": "the first label volume: the source's header has no vox_to_ras"} if unplaced else {}),
+            **({"PickledIndex": scan.pkl.name, "PickledIndexOpened": False} if scan.pkl is not None else {}),
         },
     )
     return target.name
@@ -278,7 +297,7 @@ def _place(source: Path, stem: Path, bundle: Bundle, scan: Scan, space: str) -> 
 
 def _write_dseg(stem: Path, labels: TrackLabels, volume: LabelVolume | None) -> None:
     """Label volume as it is, with regions and facts beside it."""
-    facts = {"Name": labels.name, "Parameters": dict(labels.parameters), "Notes": labels.notes}
+    facts = _facts(labels)
     if volume is not None and labels.volume is not None:
         import gzip
 
@@ -298,9 +317,15 @@ def _write_dseg(stem: Path, labels: TrackLabels, volume: LabelVolume | None) -> 
     write_json(stem.with_name(f"{stem.name}_dseg.json"), facts)
 
 
+def _facts(labels: TrackLabels) -> dict[str, Any]:
+    """What is said of a labelling."""
+    names = {} if labels.graphml is None else {"NamesFile": labels.graphml.name}
+    return {"Name": labels.name, "Parameters": dict(labels.parameters), "Notes": labels.notes, **names}
+
+
 def _write_numpy(stem: Path, labels: TrackLabels, bundle: Bundle, source: Path, main: str) -> None:
     """dsi2's own labels, where it has made them: checked, and written without anything that runs when it is opened."""
-    if labels.numpy is None or not labels.numpy.is_file():
+    if labels.numpy is None or not labels.numpy_made:
         return
     import io
 
@@ -308,7 +333,13 @@ def _write_numpy(stem: Path, labels: TrackLabels, bundle: Bundle, source: Path, 
     buffer = io.BytesIO()
     np.save(buffer, values, allow_pickle=False)
     write_bytes(stem.with_name(f"{stem.name}_dsi2labels.npy"), buffer.getvalue())
-    facts = {"Description": "Labels that dsi2 gave to streamlines; their numbers are dsi2's own", "Tractogram": main}
+    facts = {
+        "Description": "Labels that dsi2 gave to streamlines; their numbers are dsi2's own",
+        "Tractogram": main,
+        **_facts(labels),
+        "SourceFile": labels.numpy.name,
+        "SourceSha256": sha256(labels.numpy),
+    }
     write_json(stem.with_name(f"{stem.name}_dsi2labels.json"), facts)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from spectra_bids.geometry.voxels import VoxelIndex
+
+log = logging.getLogger("spectra_bids")
 
 #: Options whose value may start with a minus sign, which argparse takes for an option.
 _PLACES = ("--voxel", "--sphere")
@@ -52,6 +55,25 @@ def voxel(text: str, flag: str = "--voxel") -> tuple[int, int, int]:
     return int(found[0]), int(found[1]), int(found[2])
 
 
+def require_radius(radius: float, flag: str) -> None:
+    """UsageError unless a distance is 0 or more."""
+    from spectra_bids.errors import UsageError
+
+    if not 0 <= radius < 1e6:
+        raise UsageError(f"{flag} takes a distance in mm, 0 or more. Got {radius:g}")
+
+
+def refuse_pickle(path: Path) -> None:
+    """InputDataError if a file is a pickle, by its name."""
+    from spectra_bids.errors import InputDataError
+
+    if path.suffix.lower() in (".pkl", ".pickle"):
+        raise InputDataError(
+            f"{path} is a pickle, which can run any program when it is opened: it is not opened",
+            "Give the tractogram itself (.trk); its index is made again within seconds",
+        )
+
+
 _IMPORT_EPILOG = """examples:
   spectra-bids import-dsi2 local_data.json study
   spectra-bids import-dsi2 local_data.json study --root /data/dsi2 --dilation 3
@@ -83,7 +105,7 @@ def import_dsi2(arguments: Sequence[str]) -> int:
     options = parser.parse_args(arguments)
     from spectra_bids.bridges.dsi2_dataset import import_dsi2 as run
 
-    _require_radius(options.dilation, "--dilation")
+    require_radius(options.dilation, "--dilation")
     data, made = run(
         options.json_file,
         options.out,
@@ -152,9 +174,10 @@ def _index(options: argparse.Namespace) -> int:
     if not asked and (options.ids or options.save):
         raise UsageError("--ids and --save need a place: --voxel, --sphere or --mask")
     found, tractogram = _made_or_read(options)
-    if options.output is not None or not asked:
-        if tractogram is None and options.output is None:
-            raise UsageError("an index alone leaves nothing to do: ask with --voxel, --sphere or --mask")
+    if options.output is None and not asked and options.tractogram.suffix == ".npz":
+        print(f"{found.n_streamlines} streamlines in {len(found.voxels)} voxels of {found.shape}: ask with --voxel, "
+              "--sphere or --mask")  # fmt: skip
+    elif options.output is not None or not asked:
         _store(options, found, tractogram)
     if not asked:
         return 0
@@ -180,6 +203,7 @@ def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]
     from spectra_bids.io.voxel_index import read_index
 
     path = options.tractogram
+    refuse_pickle(path)
     if path.suffix == ".npz":
         if options.ref is not None:
             raise UsageError("--ref belongs to a tractogram: an index has its image's grid")
@@ -206,6 +230,8 @@ def _store(options: argparse.Namespace, found: VoxelIndex, tractogram: Path | No
         assert tractogram is not None
         target = tractogram.with_name(f"{tractogram_stem(tractogram)}_index.npz")
     write_index(target, found, name)
+    if found.n_streamlines and not len(found.voxels):
+        log.warning("No streamline passes through the image: is it in the space of %s?", options.tractogram)
     print(f"{found.n_streamlines} streamlines in {len(found.voxels)} voxels: {target}")
 
 
@@ -280,108 +306,3 @@ def _save(path: Path, tractogram: Path | None, found: VoxelIndex, ids: NDArray[n
         write_tractogram(file, path, part)
     lost = "; ".join(losses(path, part))
     print(f"{len(ids)} streamlines: {path}" + (f" (left out: {lost})" if lost else ""))
-
-
-_LABEL_EPILOG = """examples:
-  spectra-bids label sub-01.trk lausanne33.nii.gz --names resolution83.graphml --name Lausanne --parameters scale=33
-  spectra-bids label sub-01.trk aparc.nii.gz --dilation 3 -o sub-01_seg-aparc
-"""
-
-
-def label(arguments: Sequence[str]) -> int:
-    """`spectra-bids label TRK DSEG`."""
-    parser = argparse.ArgumentParser(
-        prog="spectra-bids label",
-        description="A label for each streamline from the two regions that its ends lie in; the order of the ends does "
-        "not count. Writes STEM_tracklabels.{npz,tsv,json} and STEM_connectivity.tsv.",
-        epilog=_LABEL_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.add_argument("tractogram", type=Path, metavar="TRK", help="streamlines (.trk, .tck, .trx ...)")
-    parser.add_argument("volume", type=Path, metavar="DSEG", help="label volume in the same space; 0 = no region")
-    parser.add_argument(
-        "--names", type=Path, metavar="TABLE", help="names of regions: .graphml, .tsv, .csv, .txt, .xml, .json"
-    )
-    parser.add_argument(
-        "--dilation", type=float, default=0.0, metavar="MM", help="an end in no region takes one within MM (0)"
-    )
-    parser.add_argument(
-        "--name", default="", metavar="TEXT", help="family of the labelling, as Lausanne; default: the volume's name"
-    )
-    parser.add_argument(
-        "--parameters",
-        nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="what tells versions apart, as scale=33 dilation=2",
-    )
-    parser.add_argument(
-        "-o",
-        "--output",
-        type=Path,
-        metavar="STEM",
-        help="where to write; default: beside TRK, with entities of the name",
-    )
-    options = parser.parse_args(arguments)
-    return _label(options)
-
-
-def _label(options: argparse.Namespace) -> int:
-    from spectra_bids.bridges.track_files import labeling_entities, tractogram_stem, write_labeling
-    from spectra_bids.bundle import Volume
-    from spectra_bids.io.labels import read_labels
-    from spectra_bids.io.track_labels import label_streamlines
-    from spectra_bids.io.tractograms import read_bundle
-
-    _require_radius(options.dilation, "--dilation")
-    parameters = _parameters(options.parameters)
-    volume = read_labels([options.volume], options.names, options.name)
-    bundle = read_bundle(options.tractogram, Volume(volume.data.astype("float32"), volume.affine))
-    found = label_streamlines(
-        bundle, volume, options.dilation, name=options.name, parameters=parameters,
-        files=(options.tractogram.name, options.volume.name),
-    )  # fmt: skip
-    stem = options.output
-    if stem is None:
-        start = _without_desc(tractogram_stem(options.tractogram))
-        stem = options.tractogram.with_name(start + labeling_entities(found.name, parameters, options.dilation))
-    path = write_labeling(stem, found)
-    n = bundle.n_streamlines
-    lost = int((found.pairs.labels == 0).sum())
-    print(f"{n} streamlines: {len(found.pairs.pairs)} pairs of {len(found.regions)} regions, "
-          f"{lost} unlabelled ({lost / max(n, 1):.1%})")  # fmt: skip
-    for row in found.table().sort_values("n_streamlines", ascending=False, kind="stable").head(5).itertuples():
-        print(f"  {row.n_streamlines:6d}  {row.name_a} - {row.name_b}")
-    print(f"Labels: {path}")
-    return 0
-
-
-def _without_desc(stem: str) -> str:
-    """`sub-01_space-X` of `sub-01_space-X_desc-wholebrain_tractography`; another name as it is."""
-    parts = stem.split("_")
-    if not stem.startswith("sub-"):
-        return stem
-    return "_".join(p for p in parts if "-" in p and not p.startswith("desc-"))
-
-
-def _parameters(given: Sequence[str]) -> dict[str, object]:
-    from spectra_bids.errors import UsageError
-
-    out: dict[str, object] = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise UsageError(f"--parameters takes KEY=VALUE, such as scale=33. Got {text!r}")
-        try:
-            out[key] = int(value)
-        except ValueError:
-            out[key] = value
-    return out
-
-
-def _require_radius(radius: float, flag: str) -> None:
-    from spectra_bids.errors import UsageError
-
-    if not 0 <= radius < 1e6:
-        raise UsageError(f"{flag} takes a distance in mm, 0 or more. Got {radius:g}")

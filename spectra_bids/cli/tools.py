@@ -185,7 +185,7 @@ def index(arguments: Sequence[str]) -> int:
 
 def label(arguments: Sequence[str]) -> int:
     """`spectra-bids label TRK DSEG`."""
-    from spectra_bids.cli.dsi2 import label as run
+    from spectra_bids.cli.track_labels import label as run
 
     return run(arguments)
 

@@ -24,12 +24,9 @@ from spectra_bids.dataset.outputs import write_json, write_table, write_text, wr
 from spectra_bids.group.model import GroupModel
 from spectra_bids.io.volumes import write_volume
 from spectra_bids.ltpa.compare import Compared
-from spectra_bids.ltpa.page import page_and_figures
+from spectra_bids.ltpa.page import ALPHA, page_and_figures
 from spectra_bids.ltpa.patterns import Cells, Grid, Patterns, region_numbers
 from spectra_bids.ltpa.settings import LtpaSettings
-
-#: Level of the words in summary and page; the tables hold p values.
-ALPHA = 0.05
 
 _COLUMNS = {
     "participant_id": "Person",
@@ -96,7 +93,7 @@ def write_results(
         for found in compared:
             _write_maps(settings.out, stem, found, patterns, grid)
     write_json(settings.out / f"{stem}_ltpa.json", _sidecar(settings, patterns, model, exchanged, tables))
-    html, figures = page_and_figures(settings, patterns, model, cells, pairs, summary, exchanged)
+    html, figures = page_and_figures(settings, patterns, model, cells, compared, pairs, summary, exchanged, grid)
     for figure in figures:
         write_text(settings.out / "figures" / f"{figure.name}.svg", figure.svg)
     page = settings.out / f"{stem}.html"

@@ -63,6 +63,8 @@ class Patterns:
     through : (n, V) int64
         Streamlines through each place, labelled or not.
     labeling : str
+    space : str
+        BIDS label; empty if names say none.
 
     """
 
@@ -73,6 +75,7 @@ class Patterns:
     counts: tuple[Any, ...]
     through: NDArray[np.int64]
     labeling: str
+    space: str
 
 
 def find_sessions(settings: LtpaSettings) -> tuple[LabelledSession, ...]:
@@ -207,7 +210,9 @@ def read_patterns(found: Sequence[LabelledSession], grid: Grid, search: bool) ->
         column = np.array([where[tuple(pair)] for pair in own.tolist()], np.int64)
         counts.append(csr_array((coo.data, (coo.row, column[coo.col])), shape=(len(places), len(pairs))))
     named = tuple((names[a], names[b]) for a, b in pairs.tolist())
-    return Patterns(pd.DataFrame(rows), pairs, named, places, tuple(counts), np.array(through), found[0].labeling)
+    one = found[0]
+    table = pd.DataFrame(rows)
+    return Patterns(table, pairs, named, places, tuple(counts), np.array(through), one.labeling, one.space)
 
 
 def _tractogram(item: LabelledSession) -> tuple[Labeling, Bundle]:

@@ -33,13 +33,13 @@ class Place:
 
     @property
     def words(self) -> str:
-        """The place for people."""
+        """The place for people, to stand behind "streamlines through the"."""
         if self.sphere is not None:
             x, y, z, r = self.sphere
             return f"sphere of {r:g} mm about ({x:g}, {y:g}, {z:g}) mm"
         if self.voxel is not None:
             return f"voxel ({', '.join(map(str, self.voxel))})"
-        return f"mask {self.mask.name}" if self.mask is not None else f"every voxel of {self.search.name}"
+        return f"mask {self.mask.name}" if self.mask is not None else f"single voxels of {self.search.name}"
 
     @property
     def search(self) -> Path:

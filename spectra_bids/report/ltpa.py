@@ -80,7 +80,7 @@ class LtpaPage:
 
 def sections(page: LtpaPage) -> tuple[Section, ...]:
     """All sections, in reading order."""
-    drawn = (Section("distribution", "Distribution", page.figures),) if page.figures else ()
+    drawn = (Section("distribution", "Map" if page.search else "Distribution", page.figures),) if page.figures else ()
     return (
         Section("summary", "Summary", _summary(page)),
         *drawn,
@@ -211,7 +211,7 @@ def _methods(page: LtpaPage) -> tuple[str, ...]:
         else "The distribution as a whole is tested by the sum of z² over pairs, under the same permutations."
     )
     return (
-        f"Local termination pattern analysis {REFERENCES['cieslak2014'].short}, spectra_bids {__version__}. "
+        f"Local termination pattern analysis ({REFERENCES['cieslak2014'].short}), spectra_bids {__version__}. "
         "Streamlines pass through a voxel if a part of a segment lies in it. Each streamline has the unordered pair of "
         f"regions that its two ends lie in. Per session, pairs are described by {what}; sessions with fewer than "
         f"{page.min_streamlines} labelled streamlines are left out, and pairs below a mean share of "

@@ -70,7 +70,7 @@ def refuse_pickle(path: Path) -> None:
     if path.suffix.lower() in (".pkl", ".pickle"):
         raise InputDataError(
             f"{path} is a pickle, which can run any program when it is opened: it is not opened",
-            "Give the tractogram itself (.trk); its index is made again within seconds",
+            "Give the tractogram itself (.trk); its index is made from it",
         )
 
 

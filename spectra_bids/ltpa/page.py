@@ -78,7 +78,7 @@ def _maps(
         title = f"{found.contrast}: where the distribution of ends differs"
         label = re.sub(r"[^A-Za-z0-9]", "", found.contrast) or "contrast"
         caption = (
-            "-log10 of p, by permutation, not corrected; voxels of p up to .05 are coloured. Which of them hold over "
+            f"{found.contrast}: -log10 of p, by permutation, not corrected; coloured from p = .05 on. Which voxels hold over "
             "all voxels, the summary says, and the map pfwe."
         )
         name = f"ltpa-{model_name}_contrast-{label}_desc-p"

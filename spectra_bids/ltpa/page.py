@@ -78,8 +78,8 @@ def _maps(
         title = f"{found.contrast}: where the distribution of ends differs"
         label = re.sub(r"[^A-Za-z0-9]", "", found.contrast) or "contrast"
         caption = (
-            f"{found.contrast}: -log10 of p, by permutation, not corrected; coloured from p = .05 on. Which voxels hold over "
-            "all voxels, the summary says, and the map pfwe."
+            f"{found.contrast}: -log10 of p, by permutation, not corrected; coloured from p = .05 on. Which voxels "
+            "hold over all voxels, the summary says, and the map pfwe."
         )
         name = f"ltpa-{model_name}_contrast-{label}_desc-p"
         out.append(FigureItem(name, title, caption, picture(png, title)))

@@ -83,6 +83,16 @@ def test_the_order_and_direction_of_streamlines_change_no_count():
     np.testing.assert_array_equal(np.diff(one.offsets), np.diff(turned.offsets))
 
 
+def test_pieces_of_any_size_give_the_same(monkeypatch):
+    affine, shape = image()
+    bundle = ribbon(n=12, step=6.0)  # several voxels a step
+    whole = index_voxels(bundle, affine, shape)
+    monkeypatch.setattr("spectra_bids.geometry.voxels._CHUNK", 7)
+    pieces = index_voxels(bundle, affine, shape)
+    for name in ("voxels", "offsets", "streamlines"):
+        np.testing.assert_array_equal(getattr(whole, name), getattr(pieces, name))
+
+
 def test_masks_and_spheres_are_unions_of_voxels():
     affine, shape = image()
     index = index_voxels(ribbon(n=25), affine, shape)

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from spectra_bids.bundle import Bundle
 
-#: Segments whose crossings are looked for together; some hundred bytes each.
-_CHUNK = 200_000
+#: Points that are looked at together; some hundred bytes each.
+_CHUNK = 100_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,9 +72,10 @@ class VoxelIndex:
 
     def _of(self, flat: NDArray[np.int64]) -> NDArray[np.int64]:
         """Ids of the streamlines through any of some voxels, rising, each once."""
-        rows = np.flatnonzero(np.isin(self.voxels, flat, assume_unique=True))
+        rows = np.searchsorted(self.voxels, flat)
+        rows = rows[np.append(self.voxels, -1)[rows] == flat]
         parts = [self.streamlines[self.offsets[row] : self.offsets[row + 1]] for row in rows]
-        return np.unique(np.concatenate(parts)) if parts else np.empty(0, np.int64)
+        return _once(np.concatenate(parts)) if parts else np.empty(0, np.int64)
 
 
 def sphere_mask(
@@ -113,26 +114,40 @@ def index_voxels(bundle: Bundle, affine: NDArray[np.float64], shape: tuple[int, 
     References
     ----------
     Amanatides & Woo (1987), A fast voxel traversal algorithm for ray tracing: the same voxels, found by sorting the
-    crossings of all segments at once.
+    crossings of many segments at once.
 
     """
     inverse = np.linalg.inv(affine)
-    # Voxel i holds [i - 1/2, i + 1/2): shifted by half, its index is the floor.
-    points = bundle.points.astype(np.float64) @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
-    ids = bundle.streamline_ids
-    first = np.flatnonzero(np.diff(ids) == 0) if len(ids) else np.empty(0, np.int64)
-    alone = np.setdiff1d(np.arange(bundle.n_streamlines), ids[first]) if bundle.n_streamlines else first
-    keys = [_keys(points[bundle.offsets[alone[bundle.counts[alone] > 0]]], alone[bundle.counts[alone] > 0], shape,
-                  bundle.n_streamlines)]  # fmt: skip
-    for start in range(0, len(first), _CHUNK):
-        part = first[start : start + _CHUNK]
-        middle, segment = _middles(points[part], points[part + 1])
-        keys.append(_keys(middle, ids[part][segment], shape, bundle.n_streamlines))
-    found = np.unique(np.concatenate(keys))
-    voxel, streamline = np.divmod(found, max(bundle.n_streamlines, 1))
-    voxels, counts = np.unique(voxel, return_counts=True)
-    offsets = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return VoxelIndex(shape, np.asarray(affine, np.float64), voxels, offsets, streamline, bundle.n_streamlines)
+    n, n_points = max(bundle.n_streamlines, 1), len(bundle.points)
+    parts = [np.empty(0, np.int64)]
+    for start in range(0, n_points, _CHUNK):
+        stop = min(start + _CHUNK + 1, n_points)  # one more: the segment that leads on
+        # Voxel i holds [i - 1/2, i + 1/2): shifted by half, its index is the floor.
+        points = bundle.points[start:stop].astype(np.float64) @ inverse[:3, :3].T + inverse[:3, 3] + 0.5
+        ids = np.searchsorted(bundle.offsets, np.arange(start, stop), side="right") - 1
+        found = np.concatenate([_keys(points, ids, shape, n), _between(points, ids, shape, n)])
+        parts.append(_once(found))
+    found = np.concatenate(parts)
+    del parts  # the peak of memory is here
+    keys = _once(found)
+    del found
+    voxel, streamline = np.divmod(keys, n)
+    first = np.flatnonzero(np.diff(voxel, prepend=-1))
+    offsets = np.append(first, len(voxel)).astype(np.int64)
+    return VoxelIndex(shape, np.asarray(affine, np.float64), voxel[first], offsets, streamline, bundle.n_streamlines)
+
+
+def _between(
+    points: NDArray[np.float64], ids: NDArray[np.int64], shape: tuple[int, int, int], n: int
+) -> NDArray[np.int64]:
+    """Keys of the voxels that segments pass between those of their ends.
+
+    A segment that crosses one face, or none, has no such voxel; with the usual steps nearly all are of this kind.
+    """
+    crossed = np.abs(np.diff(np.floor(points), axis=0)).sum(axis=1)
+    far = np.flatnonzero((crossed > 1) & (ids[1:] == ids[:-1]))
+    middle, segment = _middles(points[far], points[far + 1])
+    return _keys(middle, ids[far][segment], shape, n)
 
 
 def passing(bundle: Bundle, mask: NDArray[np.bool_], affine: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -216,10 +231,21 @@ def _middles(a: NDArray[np.float64], b: NDArray[np.float64]) -> tuple[NDArray[np
 
 
 def _keys(
-    points: NDArray[np.float64], streamlines: NDArray[np.int64], shape: tuple[int, int, int], n_streamlines: int
+    points: NDArray[np.float64], streamlines: NDArray[np.int64], shape: tuple[int, int, int], n: int
 ) -> NDArray[np.int64]:
-    """Keys voxel * n_streamlines + streamline of points (shifted voxel coordinates) in the image, each once."""
-    ijk = np.floor(points).astype(np.int64)
+    """Keys voxel * n + streamline of the points (shifted voxel coordinates) that lie in the image."""
+    ijk = np.floor(points)
     inside = ((ijk >= 0) & (ijk < shape)).all(axis=1)
-    flat = np.ravel_multi_index(tuple(ijk[inside].T), shape).astype(np.int64)
-    return np.unique(flat * max(n_streamlines, 1) + streamlines[inside])
+    i, j, k = ijk[inside].astype(np.int64).T
+    flat = (i * shape[1] + j) * shape[2] + k
+    return np.asarray(flat * n + streamlines[inside], np.int64)
+
+
+def _once(keys: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Keys, rising, each once; sorts in place. np.unique of NumPy 2.4 hashes them first, which takes several times
+    longer here.
+    """
+    keys.sort()
+    new = np.ones(len(keys), bool)
+    np.not_equal(keys[1:], keys[:-1], out=new[1:])
+    return keys[new]

@@ -147,6 +147,20 @@ def test_a_tractogram_in_another_space_is_said(cli, trk, ref, tmp_path, caplog):
     assert (ended.status, "No streamline passes through the image" in caplog.text) == (0, True)
 
 
+def test_a_group_of_a_trx_has_files_of_its_own(cli, project, shared_data, tmp_path):
+    trx = tmp_path / "bundles.trx"
+    trx.symlink_to(next((shared_data / "trx").glob("*.trx")).resolve())
+    assert cli("index", f"{trx}:ARC_R").status == 0
+    assert cli("label", f"{trx}:ARC_R", project / "atlases/scale33.nii.gz").status == 0
+    index, name = read_index(tmp_path / "bundles_ARC_R_index.npz")
+    assert (index.n_streamlines, name) == (22, "bundles.trx:ARC_R")
+    assert (tmp_path / "bundles_ARC_R_seg-scale33_tracklabels.npz").is_file()
+    i, j, k = np.unravel_index(index.voxels[0], index.shape)
+    saved = cli("index", tmp_path / "bundles_ARC_R_index.npz", "--voxel", f"{i},{j},{k}", "--save", tmp_path / "s.tck")
+    assert saved.status == 0, saved.err
+    assert read_bundle(tmp_path / "s.tck").n_streamlines == np.diff(index.offsets)[0]
+
+
 def test_a_wider_search_labels_more(cli, project, trk, tmp_path):
     shares = []
     for radius in (0, 5):

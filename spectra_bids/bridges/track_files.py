@@ -15,14 +15,15 @@ import numpy as np
 from spectra_bids.dataset.outputs import write_bytes, write_json, write_table
 from spectra_bids.geometry.voxels import VoxelIndex
 from spectra_bids.io.track_labels import LABEL_COLUMNS, Labeling, labeling_bytes
-from spectra_bids.io.tractograms import EXTENSIONS
+from spectra_bids.io.tractograms import EXTENSIONS, split_group
 from spectra_bids.io.voxel_index import index_bytes
 
 
 def tractogram_stem(path: Path) -> str:
-    """A tractogram's file name without its ending."""
+    """A tractogram's file name without its ending; with the group, of `bundles.trx:AF_L`."""
+    path, group = split_group(path)
     ending = next((e for e in EXTENSIONS if path.name.lower().endswith(e)), path.suffix)
-    return path.name[: len(path.name) - len(ending)]
+    return path.name[: len(path.name) - len(ending)] + (f"_{group}" if group else "")
 
 
 def write_index(path: Path, index: VoxelIndex, tractogram: str = "") -> None:

@@ -199,6 +199,7 @@ def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]
     from spectra_bids.errors import UsageError
     from spectra_bids.geometry.voxels import index_voxels
     from spectra_bids.io.contents import read_tractogram
+    from spectra_bids.io.tractograms import split_group
     from spectra_bids.io.volumes import read_volume
     from spectra_bids.io.voxel_index import read_index
 
@@ -210,7 +211,7 @@ def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]
         found, name = read_index(path)
         # only a file beside the index, never a path that it names
         beside = path.parent / Path(name).name if name else None
-        return found, beside if beside is not None and beside.is_file() else None
+        return found, beside if beside is not None and split_group(beside)[0].exists() else None
     reference = None if options.ref is None else read_volume(options.ref)
     tractogram = read_tractogram(path, reference)
     if reference is not None:

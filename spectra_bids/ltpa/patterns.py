@@ -20,7 +20,7 @@ from spectra_bids.bundle import Bundle
 from spectra_bids.errors import DatasetError, InputDataError, MissingInputError, NothingSelectedError, listed
 from spectra_bids.geometry.voxels import index_mask, passing, sphere_mask
 from spectra_bids.io.track_labels import Labeling, read_labeling
-from spectra_bids.io.tractograms import read_bundle
+from spectra_bids.io.tractograms import read_bundle, split_group
 from spectra_bids.io.volumes import read_volume
 from spectra_bids.ltpa.settings import LtpaSettings, Place
 
@@ -133,7 +133,10 @@ def _require_one_each(found: Sequence[LabelledSession]) -> None:
     for item in found:
         other = seen.setdefault((item.subject, item.session), item.path)
         if other != item.path:
-            raise DatasetError(f"{item.subject} has the labelling twice: {other} and {item.path}", "Keep one of them")
+            raise DatasetError(
+                f"{item.subject} has the labelling twice: {other} and {item.path}",
+                "Keep one of them, or label one tractogram of all bundles, which 'spectra-bids merge' makes",
+            )
 
 
 def place_grid(settings: LtpaSettings, first: LabelledSession) -> Grid:
@@ -218,7 +221,7 @@ def read_patterns(found: Sequence[LabelledSession], grid: Grid, search: bool) ->
 def _tractogram(item: LabelledSession) -> tuple[Labeling, Bundle]:
     labeling = read_labeling(item.path)
     path = item.path.parent / Path(labeling.tractogram).name
-    if not labeling.tractogram or not path.is_file():
+    if not labeling.tractogram or not split_group(path)[0].exists():
         raise MissingInputError(
             f"{item.path} labels {labeling.tractogram or 'no named tractogram'}, which is not beside it"
         )

@@ -162,6 +162,13 @@ def review(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def export(arguments: Sequence[str]) -> int:
+    """`spectra-bids export OUT --format FORMAT`."""
+    from spectra_bids.cli.export import export as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -205,5 +212,6 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "export-results": _logged(export_results),
     "voxels": _logged(voxels),
     "review": _logged(review),
+    "export": _logged(export),
     "import-tractseg": _logged(import_tractseg),
 }

@@ -58,7 +58,7 @@ class Exported:
 def export_profiles(
     root: Path | str,
     path: Path | str,
-    format: Format | None = None,
+    format: str | None = None,
     *,
     pattern: str = "*",
     space: str | None = None,

@@ -162,9 +162,10 @@ def _register(options: argparse.Namespace) -> int:
         force=options.force,
     )
     if made.kind == "labels":
-        print(f"{made.name}: labels {made.title}, names from {names.name if names else 'nowhere'}; {made.path}")
+        what = f"labels of {made.space or 'an unknown space'}, names from {names or 'nowhere'}"
     else:
-        print(f"{made.name}: {made.title} ({made.space}, {made.bundles} bundles, {made.license}); {made.path}")
+        what = f"{made.title} ({made.space}, {made.bundles} bundles, {made.license})"
+    print(f"{made.name}: {what}, {'copied' if options.copy else 'linked'} from {options.source}")
     return 0
 
 

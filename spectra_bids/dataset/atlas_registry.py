@@ -233,7 +233,7 @@ def _atlas_status(name: str) -> AtlasStatus:
         license=atlas.license,
         citation=atlas.citation or facts.citation,
         bundles=len(atlas.bundles),
-        path=target.resolve(),
+        path=target.resolve() if target.is_symlink() else target,
         checksum=str(record.get("Checksum", "")),
         bytes=int(record.get("Bytes", 0)),
     )

@@ -48,9 +48,10 @@ def find_atlas(where: str) -> Path:
             f"--atlas {where}: the folder that was registered is gone: {os.readlink(named)}",
             "Register it anew: spectra-bids atlas register FOLDER --name NAME --force",
         )
+    fetch = f"atlas fetch {where}" if where in SOURCES else "atlas fetch"
     raise MissingInputError(
         f"--atlas {where}: neither a folder nor the name of a fetched atlas. Fetched: {listed(kept_names()) or 'none'}",
-        "Get one with 'spectra-bids atlas fetch', or make one of your own bundles with 'spectra-bids atlas build'",
+        f"Get one with 'spectra-bids {fetch}', or make one of your own bundles with 'spectra-bids atlas build'",
     )
 
 

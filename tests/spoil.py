@@ -83,7 +83,11 @@ def directory_named_trk(p: Patient) -> Words:
 
 
 def trk_without_a_place(p: Patient) -> Words:
-    return (*edit_trk(p.bundle(), version=1), "vox_to_ras", "reference")
+    return (
+        *edit_trk(p.bundle(), version=1, dimensions=(5, 5, 5)),
+        "was tracked on an image of (5, 5, 5)",
+        "image that",
+    )
 
 
 def trk_with_a_singular_affine(p: Patient) -> Words:

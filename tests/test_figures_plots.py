@@ -186,13 +186,15 @@ def test_a_hostile_label_stays_text_in_every_figure(text: str) -> None:
         assert label(text, 10)[:9] in said + root.get("aria-label", "")
 
 
-def test_equal_input_gives_equal_bytes_whatever_the_users_matplotlib_says() -> None:
+def test_equal_input_gives_equal_bytes_whatever_matplotlib_and_numpy_are_set_to() -> None:
     import matplotlib as mpl
 
     first = every_figure("a")
     with mpl.rc_context({"svg.fonttype": "path", "font.size": 20, "axes.grid": True}):
         second = every_figure("a")
-    assert first == second
+    with np.printoptions(legacy="1.13"):  # NumPy's own, too: the ids of clip paths are hashes of printed numbers
+        third = every_figure("a")
+    assert first == second == third
 
 
 def test_a_figure_names_no_other_host_and_carries_no_date() -> None:

@@ -157,6 +157,7 @@ def _one_child(
     environment = {**os.environ, "RENDERCANVAS_FORCE_OFFSCREEN": "1"}
     environment.setdefault("XDG_RUNTIME_DIR", str(folder))
     environment.setdefault("LP_NUM_THREADS", str(threads or len(os.sched_getaffinity(0))))
+    environment.setdefault("PYGFX_DATA_DIR", str(_font_cache(folder)))
     said: dict[int, str] = {}
     with (
         (folder / "log").open("wb") as errors,
@@ -178,6 +179,16 @@ def _one_child(
         finally:
             process.kill()
     return said, "" if status == 0 else _reason(status, folder)
+
+
+def _font_cache(folder: Path) -> Path:
+    """Where pygfx keeps its list of fonts: with the other caches; by itself it would make ~/.pygfx in a fresh home."""
+    try:
+        home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        (home / "pygfx").mkdir(parents=True, exist_ok=True)
+    except (OSError, RuntimeError):
+        return folder
+    return home / "pygfx"
 
 
 def _answers(process: subprocess.Popen[bytes], limit: float) -> Iterator[bytes]:

@@ -65,10 +65,13 @@ _RC = {
 
 @contextmanager
 def house_style() -> Iterator[None]:
-    """Our settings of matplotlib, while a figure is made and saved; the user's own matplotlibrc plays no part."""
+    """Our settings of matplotlib, while a figure is made and saved; the user's own matplotlibrc plays no part.
+
+    Nor do NumPy's print options, which a library may have set: ids in an SVG are hashes of printed numbers.
+    """
     import matplotlib as mpl
 
-    with mpl.rc_context():
+    with mpl.rc_context(), np.printoptions(legacy=False):
         mpl.rcdefaults()
         mpl.rcParams.update(_RC)
         yield

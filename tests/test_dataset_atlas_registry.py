@@ -207,14 +207,16 @@ def test_a_registered_folder_that_is_gone_is_broken_not_missing(atlas):
     assert "mine" in kept_names()
 
 
-def test_a_folder_of_bundles_is_described_in_the_registry_not_in_the_folder(tmp_path, data):
+def test_a_folder_of_bundles_is_described_in_the_registry_not_in_the_folder(tmp_path, data, monkeypatch):
     folder = bundles(tmp_path / "lab", "CST_L.trk", "AF_L.trk")
+    monkeypatch.chdir(tmp_path)  # where a folder of the same name lies
     with pytest.raises(UsageError, match=r"has no atlas\.json: --space and --license are needed"):
         register(folder, "lab")
     told = register(folder, "lab", space="MNI152NLin6Asym", license="CC0", citation="Lab 2020")
     assert (told.bundles, told.space, told.citation) == (2, "MNI152NLin6Asym", "Lab 2020")
     assert sorted(p.name for p in folder.iterdir()) == ["AF_L.trk", "CST_L.trk"]
     assert (data / "atlases" / "lab" / "AF_L.trk").is_symlink()
+    assert path_of("lab") == data / "atlases" / "lab"
 
 
 def test_what_is_no_atlas_is_not_registered(tmp_path, atlas, data):

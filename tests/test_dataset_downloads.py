@@ -123,6 +123,7 @@ def test_a_run_that_was_killed_before_the_last_step_asks_for_nothing_more(server
     part_of(target).write_bytes(CONTENT)
     facts = {"URL": f"{server.base}/atlas.zip", "Version": '"one"', "Bytes": len(CONTENT)}
     (target.parent / "atlas.zip.part.json").write_text(json.dumps(facts))
+    (target.parent / "tmpkilled").touch()  # pooch's
     download(f"{server.base}/atlas.zip", target, SHA256)
     assert target.read_bytes() == CONTENT
     assert left(target) == ["atlas.zip"]

@@ -210,7 +210,8 @@ def path_of(name: str) -> Path:
     """
     if name in known_labels() and name not in kept_names():
         return find_labels(name).volumes[0]
-    return find_atlas(name)
+    kept = atlas_home() / name
+    return kept if name in kept_names() and kept.is_dir() else find_atlas(name)
 
 
 def _atlas_status(name: str) -> AtlasStatus:
@@ -222,7 +223,7 @@ def _atlas_status(name: str) -> AtlasStatus:
     if not (target.exists() or target.is_symlink()):
         return _partly(facts)
     try:
-        atlas = read_atlas(find_atlas(name))
+        atlas = read_atlas(target)  # not find_atlas: a folder of this name may lie in the current one
     except SpectraError as error:
         return replace(facts, state="broken", detail=error.message, path=target)
     return replace(

@@ -93,6 +93,7 @@ def download(
     pooch.get_logger().setLevel("WARNING")  # it reports its own names of files
     part = part_of(target)
     part.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(part.parent)
     fetch = _Resuming(part, bool(checksum), progress, _key_header(url, api_key))
     try:
         pooch.retrieve(url, checksum or None, fname=target.name, path=target.parent, downloader=fetch)
@@ -124,6 +125,13 @@ def discard(target: Path) -> None:
     """Delete a downloaded file, and what there is of it."""
     for path in (target, part_of(target), _facts_of(part_of(target))):
         path.unlink(missing_ok=True)
+
+
+def _sweep(folder: Path) -> None:
+    """Delete what pooch leaves when it is killed: files that stay empty until all has come."""
+    for path in folder.glob("tmp*"):
+        if path.is_file() and not path.stat().st_size:
+            path.unlink(missing_ok=True)
 
 
 def _facts_of(part: Path) -> Path:

@@ -157,35 +157,31 @@ def _melted(table: pd.DataFrame, chosen: Selection) -> pd.DataFrame:
 
 
 def _write_wide(file: BinaryIO, path: Path, chosen: Selection) -> tuple[int, list[Column]]:
-    import pandas as pd
-
-    radial = chosen.dims == "2D"
+    # Text is put together here: pandas takes 20 ms for a row of thousands of columns.
+    separator, missing = ("\t" if path.suffix.lower() == ".tsv" else ","), _MISSING[path.suffix.lower()]
     columns: list[Column] = []
+    first: list[list[Any]] = []
     for k, table in enumerate(tables(chosen)):
-        nodes = [f"s{s:02d}" for s in table["s"]]
-        if radial:
-            nodes = [f"{node}_r{r}" for node, r in zip(nodes, table["r"], strict=True)]
-        values = {
-            f"{bundle}_{scalar}_{node}": [value]
-            for scalar in chosen.scalars
-            for bundle, node, value in zip(table["bundle"], nodes, table[scalar], strict=True)
-        }
+        cells = [table[name].tolist() for name in ("bundle", "s", "r") if name in table]
         if k == 0:
-            columns = [*_WHO, *_wide_columns(chosen, table, nodes)]
-        if [*WHO, *values] != [c.name for c in columns]:
-            path_of = chosen.sessions["path"].iloc[k].name
-            raise DatasetError(f"{path_of} has other cells than the first table: the grids differ",
+            first, columns = cells, [*_WHO, *_wide_columns(chosen, cells)]
+            file.write((separator.join(column.name for column in columns) + "\n").encode())
+        if cells != first:
+            raise DatasetError(f"{chosen.sessions['path'].iloc[k].name} has other cells than the first table",
                                "Run the participant level again with one atlas for everybody")  # fmt: skip
-        row = pd.DataFrame({**{name: [table[name].iloc[0]] for name in WHO}, **values})
-        file.write(_text(row, path, header=k == 0))
+        who = [str(table[name].iloc[0] or missing) for name in WHO]
+        values = [missing if v != v else f"{v:.6g}" for scalar in chosen.scalars for v in table[scalar].tolist()]
+        file.write((separator.join((*who, *values)) + "\n").encode())
     return len(chosen.sessions), columns
 
 
-def _wide_columns(chosen: Selection, table: pd.DataFrame, nodes: Sequence[str]) -> list[Column]:
+def _wide_columns(chosen: Selection, cells: Sequence[Sequence[Any]]) -> list[Column]:
+    """A column per scalar and cell; `cells` are the columns bundle, s and, in 2D, r."""
+    places = [(b, f"s{s:02d}" + "".join(f"_r{k}" for k in r)) for b, s, *r in zip(*cells, strict=True)]
     return [
         Column(f"{bundle}_{scalar}_{node}", f"Mean of {scalar} in cell {node} of {bundle}", "units of the scalar")
         for scalar in chosen.scalars
-        for bundle, node in zip(table["bundle"], nodes, strict=True)
+        for bundle, node in places
     ]
 
 

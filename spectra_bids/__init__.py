@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from spectra_bids.bundle import Bundle, Volume
     from spectra_bids.conversion import convert, merge
+    from spectra_bids.dataset.atlas_store import fetch_atlas
+    from spectra_bids.dataset.validation import validate
     from spectra_bids.geometry.grid import Grid, build_grid
+    from spectra_bids.group.export import export_profiles
+    from spectra_bids.group.loading import load_profiles
     from spectra_bids.inference import hierarchical_fdr
     from spectra_bids.io.tractograms import read_bundle
     from spectra_bids.io.volumes import read_volume
@@ -25,12 +29,16 @@ __all__ = [
     "Volume",
     "build_grid",
     "convert",
+    "export_profiles",
+    "fetch_atlas",
     "fit_lmm",
     "hierarchical_fdr",
+    "load_profiles",
     "merge",
     "profile",
     "read_bundle",
     "read_volume",
+    "validate",
 ]
 
 _HOME = {
@@ -39,12 +47,16 @@ _HOME = {
     "Volume": "bundle",
     "build_grid": "geometry.grid",
     "convert": "conversion",
+    "export_profiles": "group.export",
+    "fetch_atlas": "dataset.atlas_store",
     "fit_lmm": "models.lmm",
     "hierarchical_fdr": "inference",
+    "load_profiles": "group.loading",
     "merge": "conversion",
     "profile": "profiles",
     "read_bundle": "io.tractograms",
     "read_volume": "io.volumes",
+    "validate": "dataset.validation",
 }
 
 

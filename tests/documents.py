@@ -1,7 +1,7 @@
 """Documents that show commands with their output: run them again, and see whether the page still tells the truth.
 
-A block ```console holds lines `$ command` (continued by a backslash at the end, or by `> `), each followed by what it
-prints: messages, then results.
+A block ```console holds lines `$ command` (continued by a backslash at the end, or by an open quotation), each followed
+by what it prints: messages, then results.
 """
 
 from __future__ import annotations
@@ -40,11 +40,20 @@ def _played(block: str, folder: Path) -> str:
         if not line.startswith("$ "):
             continue  # the old output
         command = [line]
-        while command[-1].endswith("\\"):
+        while command[-1].endswith("\\") or _is_open("\n".join(command)):
             command.append(next(lines))
         typed = "\n".join(command)
         out += [typed, *_output(typed.removeprefix("$ "), folder).splitlines()]
     return "".join(f"{line}\n" for line in out)
+
+
+def _is_open(command: str) -> bool:
+    """Whether a quotation goes on in the next line."""
+    try:
+        shlex.split(command)
+    except ValueError:
+        return True
+    return False
 
 
 def _output(command: str, folder: Path) -> str:
@@ -56,6 +65,7 @@ def _output(command: str, folder: Path) -> str:
         f'sys.exit(m())\' "$@"; }}\n'
         for name, main in _MAINS.items()
     )
+    functions += f"python() {{ '{sys.executable}' \"$@\"; }}\n"
     done = subprocess.run(
         ["bash", "-c", f"{functions}{command}"], cwd=folder, env={**os.environ, "DISPLAY": "", "LC_ALL": "C.UTF-8"},
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False,

@@ -28,6 +28,7 @@ ONLY_IN = {
     "rpy2": {"models/lme4.py"},
     "jinja2": {"report"},
     "h5py": {"bridges/modelarray.py"},
+    "pooch": {"dataset/downloads.py"},
 }
 #: Slow to import: none of them may come with the package, its command line or `--help`.
 HEAVY = (
@@ -46,6 +47,8 @@ HEAVY = (
     "jinja2",
     "distributed",
     "h5py",
+    "pooch",
+    "requests",
 )
 SCRIPTS = sorted(path for folder in ("scripts", "locks", "benchmarks") for path in (REPOSITORY / folder).glob("*.sh"))
 #: A registry's host may stand in no file; spelled so that this one does not name them either.

@@ -28,48 +28,10 @@ def demo(arguments: Sequence[str]) -> int:
 
 
 def atlas(arguments: Sequence[str]) -> int:
-    """`spectra-bids atlas {build,fetch,list}`."""
-    parser = argparse.ArgumentParser(prog="spectra-bids atlas", description="Make, fetch and list atlases.")
-    sub = parser.add_subparsers(dest="verb", required=True, metavar="{build,fetch,list}")
-    build = sub.add_parser("build", help="study atlas from bundles that share a space")
-    build.add_argument("derivatives", type=Path, help="BIDS data set, or derivative data set, that holds the bundles")
-    build.add_argument("out", type=Path, help="atlas directory to make")
-    build.add_argument("--streamlines", type=int, default=2000, metavar="N", help="streamlines per bundle (2000)")
-    build.add_argument("--space", metavar="LABEL", help="space of the bundles, where their names do not say it")
-    build.add_argument("--name", metavar="TEXT", help="name of the atlas")
-    build.add_argument("--license", metavar="TEXT", help="licence for atlas.json; default the data set's own")
-    build.add_argument("--random-seed", type=int, default=0, metavar="N", help="seed of the draw (0)")
-    fetch = sub.add_parser("fetch", help="bring an atlas (archive with atlas.json) to where --atlas NAME finds it")
-    fetch.add_argument("source", help="URL or path of a zip or tar archive")
-    fetch.add_argument("--name", required=True, metavar="NAME", help="name for --atlas")
-    fetch.add_argument("--sha256", default="", metavar="HEX", help="expected checksum of the archive")
-    sub.add_parser("list", help="atlases that --atlas finds by name")
-    options = parser.parse_args(arguments)
-    if options.verb == "build":
-        from spectra_bids.atlas_build import build_atlas
+    """`spectra-bids atlas {list,fetch,status,register,build,path}`."""
+    from spectra_bids.cli.atlas import atlas as run
 
-        made = build_atlas(
-            options.derivatives,
-            options.out,
-            options.streamlines,
-            options.space,
-            options.name,
-            options.random_seed,
-            options.license,
-        )
-        for name, pooled in made.items():
-            print(f"{name}: {pooled.streamlines} streamlines of {pooled.subjects} subjects, {pooled.dropped} dropped")
-        print(f"The atlas is in {options.out}")
-        return 0
-    from spectra_bids.dataset.atlas_store import atlas_home, fetch_atlas
-
-    if options.verb == "fetch":
-        target, found = fetch_atlas(options.source, options.name, options.sha256)
-        print(f"{found.name} ({found.space}, {len(found.bundles)} bundles, {found.license}) is in {target}")
-        return 0
-    for folder in sorted(atlas_home().glob("*")) if atlas_home().is_dir() else []:
-        print(folder.name)
-    return 0
+    return run(arguments)
 
 
 def validate(arguments: Sequence[str]) -> int:
@@ -162,6 +124,13 @@ def review(arguments: Sequence[str]) -> int:
     return run(arguments)
 
 
+def export(arguments: Sequence[str]) -> int:
+    """`spectra-bids export OUT --format FORMAT`."""
+    from spectra_bids.cli.export import export as run
+
+    return run(arguments)
+
+
 def import_tractseg(arguments: Sequence[str]) -> int:
     """`spectra-bids import-tractseg OUT ...`."""
     from spectra_bids.cli.imports import import_tractseg as run
@@ -233,6 +202,7 @@ TOOLS: dict[str, Callable[[Sequence[str]], int]] = {
     "export-results": _logged(export_results),
     "voxels": _logged(voxels),
     "review": _logged(review),
+    "export": _logged(export),
     "import-tractseg": _logged(import_tractseg),
     "import-dsi2": _logged(import_dsi2),
     "index": _logged(index),

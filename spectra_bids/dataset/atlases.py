@@ -32,6 +32,8 @@ class Atlas:
         BIDS label of the space, such as MNI152NLin2009cAsym.
     bundles : mapping
         Plain name -> streamline file, sorted by name.
+    citation : str
+        First of atlas.json's ReferencesAndLinks; empty without.
 
     """
 
@@ -40,6 +42,7 @@ class Atlas:
     space: str
     license: str
     bundles: Mapping[str, Path]
+    citation: str = ""
 
 
 def read_atlas(path: Path) -> Atlas:
@@ -78,7 +81,9 @@ def read_atlas(path: Path) -> Atlas:
     _refuse_twins(path, bundles)
     folder = path.resolve().name.removeprefix("atlas-")
     label = re.sub(r"[^A-Za-z0-9]", "", str(described.get("Label") or folder)) or plain(described["Name"])
-    return Atlas(str(described["Name"]), label, str(described["Space"]), str(described["License"]), bundles)
+    links = described.get("ReferencesAndLinks")
+    citation = str(links[0]) if isinstance(links, list) and links else ""
+    return Atlas(str(described["Name"]), label, str(described["Space"]), str(described["License"]), bundles, citation)
 
 
 def match(atlas: Atlas, bundle_files: Iterable[BundleFile]) -> dict[str, BundleFile]:

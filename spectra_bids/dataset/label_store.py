@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from spectra_bids.dataset.data_home import data_home
 from spectra_bids.errors import AtlasError, MissingInputError, listed
 
 #: Name of the labels that are always there, and what its two maps hold.
@@ -56,10 +57,7 @@ class LabelFiles:
 
 def labels_home() -> Path:
     """Folder of the label volumes that can be called by name."""
-    if os.environ.get("SPECTRA_BIDS_DATA_DIR"):
-        return Path(os.environ["SPECTRA_BIDS_DATA_DIR"]) / "labels"
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "spectra_bids" / "labels"
+    return data_home() / "labels"
 
 
 def find_labels(text: str) -> LabelFiles:
@@ -96,6 +94,8 @@ def known_labels() -> list[str]:
     home = labels_home()
     found = {TISSUES}
     for path in home.iterdir() if home.is_dir() else ():
+        if path.name.startswith("."):
+            continue
         if path.is_dir() or re.search(r"\.nii(\.gz)?$", path.name):
             found.add(re.sub(r"\.nii(\.gz)?$", "", path.name))
     return sorted(found)

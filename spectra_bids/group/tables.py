@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -100,14 +100,17 @@ class Cohort:
         return replace(self, cells=cells, values=values, absence=self.absence[:, wanted])
 
 
-def session_tables(out: Path, dims: Dims) -> pd.DataFrame:
-    """Profile tables below an output directory: participant_id, session_id, path; one row per session."""
+def session_tables(out: Path, dims: Dims, keep: Callable[[str], bool] = bool) -> pd.DataFrame:
+    """Profile tables below an output directory whose names `keep` wants: participant_id, session_id, path.
+
+    One row per session.
+    """
     rows = []
     for subject in sorted(out.glob("sub-*")):
         folders = [subject / "dwi", *(s / "dwi" for s in sorted(subject.glob("ses-*")))]
         for path in (p for f in folders for p in sorted(f.glob(f"*_desc-profile{dims}_tractometry.tsv"))):
             match = _NAME.match(path.name)
-            if match:
+            if match and keep(path.name):
                 rows.append((match[1], match[2], path))
     table = pd.DataFrame(rows, columns=["participant_id", "session_id", "path"])
     double = table[table.duplicated(["participant_id", "session_id"], keep=False)]

@@ -23,6 +23,9 @@ from spectra_bids.report.privacy import without_persons
 from spectra_bids.report.quality_model import QualityPage
 from spectra_bids.report.words import families
 
+_LONG_WORD = re.compile(r"(?<![^\s(])([^\W_]{17,})(?![-_/\w])")  # no part of a path or an address
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:
     """Figures of a participant page: `name` is the stem of the file, `svg` its text."""
@@ -146,10 +149,12 @@ def _render(title: str, subtitle: str, sections: tuple[Section, ...], assets: As
 
 
 def _soft(text: str) -> Any:
-    """A label that may break where a capital letter begins."""
+    """A text whose long words may break where a capital letter begins."""
     from markupsafe import Markup, escape
 
-    return Markup("<wbr>").join(escape(part) for part in re.split(r"(?<=[a-z0-9])(?=[A-Z])", text))
+    words = _LONG_WORD.split(text)  # every second one is long
+    soft = [_CAPITAL.sub("\0", word) if k % 2 else word for k, word in enumerate(words)]
+    return Markup("<wbr>").join(map(escape, "".join(soft).split("\0")))
 
 
 def _safe(text: str) -> Any:

@@ -123,6 +123,7 @@ def citation_md() -> str:
         f"gates {_keys('li2011')}.",
         f"- R engine (`--engine pymer4`): {_keys('jolly2018', 'bates2015', 'kuznetsova2017')}; Kenward-Roger: "
         f"{_keys('kenward1997', 'halekoh2014')}.",
+        f"- Local termination patterns (`spectra-bids ltpa`): {_keys('cieslak2014')}.",
         f"- ComBat (`--harmonize combat`): {_keys('johnson2007', 'fortin2018')}.",
         f"- Data organisation: {_keys('gorgolewski2016', 'yarkoni2019')}.",
         f"- Computing: {_keys('harris2020', 'virtanen2020')}.",

@@ -234,7 +234,7 @@ function valuesNote() {
 }
 
 // Labels break where a capital begins.
-const soft = (text) => text.split(/(?<=[a-z])(?=[A-Z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
+const soft = (text) => text.split(/(?<=[a-z])(?=[A-Z][a-z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
 
 // 3D: made when it is first seen; where there is none, the picture or words stay.
 function askScene() {

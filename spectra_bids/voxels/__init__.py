@@ -73,7 +73,8 @@ def run(settings: VoxelSettings) -> int:
     _write(settings, inputs, mask, model, fits, decided, [_volume(files) for files in named], fits_key, key)
     write_back(settings, model, fits, decided)
     what = counted(len(model.contrasts), "contrast")
-    print(f"{settings.name}: {model.design.n} inputs, {mask.n} voxels, {what}; {settings.page}")
+    left = f" ({len(model.design.dropped)} more left out: n/a)" if model.design.dropped else ""
+    print(f"{settings.name}: {model.design.n} inputs{left}, {mask.n} voxels, {what}; {settings.page}")
     return 0
 
 
@@ -164,11 +165,13 @@ def _facts(
 ) -> dict[str, Any]:
     """Content of the model file."""
     contrasts = []
-    for contrast, label, rejected in zip(model.contrasts, model.labels, table["n_rejected"], strict=True):
+    counts = table[["n_rejected", "n_positive", "n_negative"]].itertuples(index=False, name=None)
+    for contrast, label, (rejected, *sides) in zip(model.contrasts, model.labels, counts, strict=True):
         used = np.flatnonzero(np.any(contrast.weights != 0, axis=0))
         columns = [model.design.columns[k] for k in used]
         entry = {"Name": contrast.name, "Label": label, "Type": contrast.type, "Columns": columns}
-        contrasts.append(entry | {"Weights": contrast.weights[:, used].tolist(), "Rejected": int(rejected)})
+        entry |= {"Weights": contrast.weights[:, used].tolist(), "Rejected": int(rejected)}
+        contrasts.append(entry | ({"RejectedAboveAndBelow0": [int(n) for n in sides]} if contrast.type == "T" else {}))
     return {
         "Name": settings.name,
         "Formula": model.design.formula.text,

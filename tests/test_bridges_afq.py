@@ -75,6 +75,19 @@ def test_an_output_directory_with_other_grids_is_not_mixed_with(tmp_path, study)
         import_afq(saved(table(), tmp_path / "nodes.csv"), None, tmp_path / "a", tmp_path / "a")
 
 
+def test_an_import_of_other_people_or_tracts_is_not_mixed_with(tmp_path, tree):
+    frame = table(n=4)
+    import_afq(saved(frame, tmp_path / "t.csv"), None, tmp_path / "out", tmp_path / "bids")
+    before = tree(tmp_path / "out") | tree(tmp_path / "bids")
+    others = frame.assign(subjectID="other" + frame["subjectID"].astype(str))
+    fewer = frame[frame["tractID"] != frame["tractID"].iloc[0]]
+    for changed, said in ((others, "profile1D_tractometry.tsv"), (fewer, "_grid.json")):
+        with pytest.raises(OutputError, match=f"would not replace: .*{said}"):
+            import_afq(saved(changed, tmp_path / "u.csv"), None, tmp_path / "out", tmp_path / "bids")
+    assert tree(tmp_path / "out") | tree(tmp_path / "bids") == before
+    import_afq(saved(frame, tmp_path / "t.csv"), None, tmp_path / "out", tmp_path / "bids")
+
+
 # --- real data, another program's numbers ---------------------------------------------------------------------------
 
 

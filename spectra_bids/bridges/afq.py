@@ -23,9 +23,9 @@ from numpy.typing import NDArray
 from spectra_bids import __version__
 from spectra_bids.columns import BUNDLE, PROFILE_1D, names, scalar_columns, sidecar
 from spectra_bids.dataset.grids import write_grid
-from spectra_bids.dataset.names import bundle_file, plain, profile_file
+from spectra_bids.dataset.names import bundle_file, grid_files, plain, profile_file
 from spectra_bids.dataset.outputs import sha256, write_dataset_files, write_json, write_table
-from spectra_bids.errors import InputDataError, MissingInputError, OutputError, UsageError
+from spectra_bids.errors import InputDataError, MissingInputError, OutputError, UsageError, listed
 from spectra_bids.geometry.grid import Grid, nodes_only
 from spectra_bids.settings import settings_hash
 
@@ -133,7 +133,7 @@ def write_profiles(
 
     """
     joined = _people(found, people, people_path, columns)
-    _require_ours(out, bids)
+    _require_ours(out, bids, found)
     write_dataset_files(out, (("raw", bids),))
     every = "".join(sorted({digest for each in sources for digest in each.values()}))
     made_of = every if len(every) <= 64 else hashlib.sha256(every.encode()).hexdigest()
@@ -374,8 +374,8 @@ def _plain_column(name: str) -> str:
 # --- the output directory -------------------------------------------------------------------------------------------
 
 
-def _require_ours(out: Path, bids: Path) -> None:
-    """OutputError where the folders hold what this import did not make."""
+def _require_ours(out: Path, bids: Path, found: AfqProfiles) -> None:
+    """OutputError where the folders hold what this import would not replace: the group level would take both."""
     if out.resolve() == bids.resolve():
         raise OutputError(f"the output directory and the BIDS folder must be two folders. Got {out} for both")
     other = [
@@ -383,12 +383,26 @@ def _require_ours(out: Path, bids: Path) -> None:
     ]
     if other:
         raise OutputError(f"{out} holds profiles on other grids ({other[0]})", "Import into a folder of its own")
+    grids = {grid_files(out, LABEL, name)[0] for name in found.grids}
+    tables = {profile_file(out, *_who(found, row), None, "1D") for row in range(len(found.sessions))}
+    left = [p for p in sorted((out / "atlas").glob(f"atlas-{LABEL}_*_grid.json")) if p not in grids]
+    left += [p for p in sorted(out.glob("sub-*/**/*_desc-profile1D_tractometry.tsv")) if p not in tables]
+    if left:
+        raise OutputError(
+            f"{out} holds an import that these tables would not replace: {listed([p.name for p in left[:3]])}",
+            "Import into a folder of its own, or remove this one",
+        )
+
+
+def _who(found: AfqProfiles, row: int) -> tuple[str, str | None]:
+    """Subject and session of a row."""
+    who = found.sessions.iloc[row]
+    return str(who["subject"]), None if pd.isna(who["session"]) else str(who["session"])
 
 
 def _write_session(out: Path, found: AfqProfiles, row: int, sources: Mapping[str, str], program: str) -> None:
     """Tables of one session with their sidecars; tables last."""
-    who = found.sessions.iloc[row]
-    session = None if pd.isna(who["session"]) else str(who["session"])
+    subject, session = _who(found, row)
     checksums = {name: grid.checksum for name, grid in found.grids.items()}
     origin = "an AFQ table" if program == "AFQ" else f"{program}'s tables"
     facts: dict[str, Any] = {
@@ -403,8 +417,8 @@ def _write_session(out: Path, found: AfqProfiles, row: int, sources: Mapping[str
     }
     content = {"profile1D": (_profile_table(found, row), PROFILE_1D), "bundle": (_bundle_table(found, row), BUNDLE)}
     place = {
-        "profile1D": profile_file(out, who["subject"], session, None, "1D"),
-        "bundle": bundle_file(out, who["subject"], session, None),
+        "profile1D": profile_file(out, subject, session, None, "1D"),
+        "bundle": bundle_file(out, subject, session, None),
     }
     for kind, (_, fixed) in content.items():
         described = [asdict(c) for s in found.scalars for c in scalar_columns(s, "", spread=False)]

@@ -169,7 +169,7 @@ def _facts(
     for contrast, label, (rejected, *sides) in zip(model.contrasts, model.labels, counts, strict=True):
         used = np.flatnonzero(np.any(contrast.weights != 0, axis=0))
         columns = [model.design.columns[k] for k in used]
-        entry = {"Name": contrast.name, "Label": label, "Type": contrast.type, "Columns": columns}
+        entry: dict[str, Any] = {"Name": contrast.name, "Label": label, "Type": contrast.type, "Columns": columns}
         entry |= {"Weights": contrast.weights[:, used].tolist(), "Rejected": int(rejected)}
         contrasts.append(entry | ({"RejectedAboveAndBelow0": [int(n) for n in sides]} if contrast.type == "T" else {}))
     return {

@@ -236,6 +236,8 @@ def test_a_contrast_with_a_side_says_what_is_on_it(cohort, voxels):
                  & (cohort.map("vbm_analysis", "t", "EffectOfAgePos") < 0)).sum())  # fmt: skip
     assert below
     assert f"above 0; {below} below" in page
+    assert "A family is one contrast; each family" in page
+    assert "2D" not in page.partition("<main")[2]
 
 
 def test_pictures_are_png_and_stand_on_the_page(cohort, cli, monkeypatch):

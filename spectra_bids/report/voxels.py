@@ -238,7 +238,8 @@ def _voxelwise(paragraphs: tuple[str, ...]) -> tuple[str, ...]:
     """The procedures' words, whose cells are voxels here and whose blocks are regions."""
     words = {"cells": "voxels", "cell": "voxel", "Cells": "Voxels", "Cell": "Voxel", "bundles": "regions"}
     words |= {"bundle": "region", "Bundles": "Regions", "Bundle": "Region"}
-    return tuple(re.sub(r"\b([Cc]ells?|[Bb]undles?)\b", lambda m: words[m[1]], text) for text in paragraphs)
+    texts = (text.replace("one contrast of one scalar, 1D and 2D apart", "one contrast") for text in paragraphs)
+    return tuple(re.sub(r"\b([Cc]ells?|[Bb]undles?)\b", lambda m: words[m[1]], text) for text in texts)
 
 
 def _references(page: VoxelPage) -> tuple[str, ...]:

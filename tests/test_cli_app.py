@@ -228,6 +228,15 @@ def test_help_version_and_description_load_no_heavy_library(flag):
     assert done.stdout
 
 
+def test_a_misspelled_tool_is_told_the_right_one(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = cli("exprot", "out")
+    assert ended.status == 2
+    assert "Did you mean: spectra-bids export" in ended.err
+    (tmp_path / "exprot").mkdir()
+    assert "Did you mean" not in cli("exprot", "out").err, "a folder of that name is a BIDS_DIR"
+
+
 def test_help_names_every_tool_and_exit_status(cli):
     from spectra_bids.cli.tools import TOOLS
 

@@ -129,6 +129,7 @@ def test_an_image_in_another_space_is_named_with_what_was_expected(cohort, voxel
     ended = voxels()
     assert ended.status == 65
     assert re.search(said, ended.err)
+    assert not cohort.out.exists(), "no empty folder is left"
 
 
 @pytest.mark.parametrize(

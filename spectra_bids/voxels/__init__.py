@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from spectra_bids import __version__
 from spectra_bids.bridges.modelarray import ModelArrayFile
 from spectra_bids.dataset.label_store import LabelFiles, find_labels
 from spectra_bids.dataset.outputs import clear_leftovers, remove, sha256, write_json, write_table, write_text
+from spectra_bids.errors import SpectraError
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.io.labels import read_labels
 from spectra_bids.io.masks import Mask, read_mask
@@ -88,8 +90,15 @@ def _fits(settings: VoxelSettings, used: Inputs, mask: Mask, model: VoxelModel, 
     kept = None if settings.force else read_fits(stored, key)
     if kept is not None:
         return kept
-    with opened(used, mask, settings.work_dir or settings.folder) as columns:
-        fits = fit_voxels(model, columns, mask.n, settings.min_subjects)
+    new = [folder for folder in (settings.folder, settings.out) if not folder.exists()]
+    try:
+        with opened(used, mask, settings.work_dir or settings.folder) as columns:
+            fits = fit_voxels(model, columns, mask.n, settings.min_subjects)
+    except SpectraError:
+        for folder in new:  # an image that cannot be used leaves no empty folder
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     write_fits(stored, fits, key)
     return fits
 

@@ -68,6 +68,15 @@ def test_subjects_of_other_people_and_a_missing_table_are_refused(tmp_path):
         import_afq(tmp_path / "nothing.csv", None, tmp_path / "out", tmp_path / "bids")
 
 
+def test_subjects_without_covariates_are_told(tmp_path, caplog):
+    path = saved(table(n=3), tmp_path / "nodes.csv")
+    first = str(table(n=3)["subjectID"].iloc[0])
+    people = saved(pd.DataFrame({"subjectID": [first], "age": [3]}), tmp_path / "subjects.csv")
+    import_afq(path, people, tmp_path / "out", tmp_path / "bids")
+    assert "2 subjects of the profiles are not in" in caplog.text
+    assert "covariates n/a" in caplog.text
+
+
 def test_an_output_directory_with_other_grids_is_not_mixed_with(tmp_path, study):
     with pytest.raises(OutputError, match="other grids"):
         import_afq(saved(table(), tmp_path / "nodes.csv"), None, study.out, tmp_path / "bids")

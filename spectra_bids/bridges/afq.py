@@ -10,6 +10,7 @@ So the grids are nodes alone: no places in mm, no radial bins, no names of the e
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -28,6 +29,8 @@ from spectra_bids.dataset.outputs import sha256, write_dataset_files, write_json
 from spectra_bids.errors import InputDataError, MissingInputError, OutputError, UsageError, listed
 from spectra_bids.geometry.grid import Grid, nodes_only
 from spectra_bids.settings import settings_hash
+
+log = logging.getLogger("spectra_bids")
 
 LABEL = "afq"
 _KEYS = {"subject": ("subjectID", "subject_id"), "session": ("sessionID", "session_id"),
@@ -333,8 +336,22 @@ def _people(found: AfqProfiles, table: pd.DataFrame | None, path: Path | None, c
             f"nobody of the profiles is in {path}. Profiles: {', '.join(sessions['source'].head(3))}; {path.name}: "
             f"{', '.join(table[key].head(3))}"
         )
+    _tell_unmatched(sessions, table, key, without, path)
     more = [c for c in map(str, table) if c not in (*on, key, visit, *sessions)]
     return sessions.merge(table[[*on, *more]], on=on, how="left")
+
+
+def _tell_unmatched(
+    sessions: pd.DataFrame, table: pd.DataFrame, key: str, without: Sequence[str], path: Path | None
+) -> None:
+    """Warnings about people of one table alone: a misspelled name must not pass for a small cohort."""
+    if without:
+        names_of = sessions.loc[sessions["subject"].isin(without), "source"].unique().tolist()
+        log.warning("%d subjects of the profiles are not in %s, covariates n/a: %s", len(without), path,
+                    listed(names_of[:5]))  # fmt: skip
+    alone = table.loc[~table["subject"].isin(sessions["subject"]), key].unique().tolist()
+    if alone:
+        log.warning("%d subjects of %s have no profiles and are left out: %s", len(alone), path, listed(alone[:5]))
 
 
 def _write_people(bids: Path, found: AfqProfiles, people: pd.DataFrame) -> None:

@@ -65,7 +65,7 @@ runtime() {
   fc-cache -f
   # Login shells forget the image's PATH; Boutiques starts its command lines in one.
   ln -s "$venv/bin/spectra-bids" /usr/local/bin/spectra-bids
-  for name in spectra_viz spectra_lmm_fdr; do ln -s "$venv/bin/$name" "/usr/local/bin/$name"; done
+  for name in spectra_profile spectra_viz spectra_lmm_fdr; do ln -s "$venv/bin/$name" "/usr/local/bin/$name"; done
 }
 
 environment() {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -225,3 +226,11 @@ def test_a_step_that_does_not_exist_is_refused():
     done = subprocess.run(["sh", str(INSTALL), "everything"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "Got 'everything'" in done.stderr
+
+
+def test_a_login_shell_finds_every_command() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    text = INSTALL.read_text()
+    linked = set(re.findall(r"/usr/local/bin/([a-z-]+)$", text, re.MULTILINE))
+    linked |= set(re.search(r"for name in ([a-z_ ]+); do ln -s", text)[1].split())
+    assert linked == set(project["project"]["scripts"])

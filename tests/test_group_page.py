@@ -85,3 +85,13 @@ def test_the_status_of_a_bundle_is_that_of_the_bundle_table(study):
         (path,) = study.out.glob(f"{label}/dwi/*_desc-bundle_tractometry.tsv")
         table = read_table(path).set_index("bundle")["status"]
         assert row.to_dict() == table[list(status.columns)].to_dict()
+
+
+def test_a_factor_of_several_levels_is_said_by_its_levels(study, profiles, cli):
+    command = (study.bids, profiles, "group", "--model-name", "sites", "--profile", "1D")
+    ended = cli(*command, "--formula", "value ~ site + age")
+    assert ended.status == 0, ended.err
+    table = read_table(study.bids / "participants.tsv")
+    levels = sorted(table["site"].unique())
+    assert len(levels) > 2
+    assert f"any difference between {', '.join(levels)}" in (profiles / "model-sites.html").read_text()

@@ -128,6 +128,18 @@ def test_a_pick_in_3d_chooses_the_cell(opened: Any) -> None:
     assert session.execute_script("return told.cells.at(-1)") in (9, 9 * 3 + 1)
 
 
+def test_a_page_whose_3d_view_was_stopped_says_so_and_goes_on(opened: Any) -> None:
+    session = opened(explored())
+    session.execute_script("viewer.onlost()")
+    assert session.execute_script("return document.querySelector('#scene canvas')") is None
+    told, place = session.execute_script("return told.cells.length"), _text(session, "#x-place")
+    _click_cell(session, 2)
+    assert session.execute_script("return told.cells.length") == told
+    assert "stopped the 3D view" in _text(session, "#x-scene-note")
+    assert session.find_element("id", "x-scene-note").is_displayed()
+    assert _text(session, "#x-place") != place
+
+
 def test_arrow_keys_move_along_and_across(opened: Any) -> None:
     from selenium.webdriver.common.keys import Keys
 

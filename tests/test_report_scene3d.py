@@ -268,6 +268,14 @@ def test_nothing_is_asked_of_the_network_and_nothing_is_complained_of(view, brow
     assert not re.findall(r'"url":"(?:https?|wss?)://[^"]*', events)
 
 
+def test_a_lost_context_is_told_to_the_page(view, browser):
+    view("window.lost = 0; viewer.onlost = () => { window.lost += 1; };")
+    view("viewer.canvas.getContext('webgl2').getExtension('WEBGL_lose_context').loseContext()")
+    browser.execute_async_script("const end = arguments[0], ask = () => (lost ? end() : setTimeout(ask, 20)); ask()")
+    view("viewer.camera('top')")
+    assert [entry for entry in browser.get_log("browser") if "Uncaught" in entry["message"]] == []
+
+
 def test_without_webgl_the_picture_stays(harness, tmp_path):
     session = _browser(tmp_path / "profile", WITHOUT)
     try:

@@ -32,16 +32,17 @@ from spectra_bids.figures.svg import Sheet, panel
 if TYPE_CHECKING:
     import pandas as pd
 
-#: None of them is a named ink: the page would recolour the legend, and not the picture, in the dark.
+#: Seen on light and on dark paper alike; what is ok is a tint of the paper, so that the rest stands out. None is
+#: a named ink: the page would recolour the legend, and not the picture, in the dark.
 STATUS_COLOURS = {
-    "ok": "#cfdde6",
-    "no_bundle": "#1e2834",
-    "few_streamlines": "#c17b1b",
-    "no_points": "#7c5ba7",
+    "ok": "#6f9db940",
+    "no_bundle": "#d1603d",
+    "few_streamlines": "#d9a441",
+    "no_points": "#8f6fc0",
     "few_points": "#2b9e90",
-    "out_of_fov": "#b6587c",
-    "masked": "#65758c",
-    "qc_fail": "#b4551f",
+    "out_of_fov": "#c65f8a",
+    "masked": "#74859b",
+    "qc_fail": "#3f7fd1",
 }
 
 
@@ -126,7 +127,6 @@ def _status_legend(figure: Any, x: float, y: float, statuses: list[str], width: 
 
     for status in statuses:
         size = (7 / width, 7 / (figure.get_figheight() * 72))
-        # With an edge, that the darkest of them is seen on dark paper.
         figure.add_artist(Rectangle((x, y - 0.004), *size, facecolor=STATUS_COLOURS[status], edgecolor=RULE, lw=0.5))
         words = status.replace("_", " ")
         figure.text(x + 10 / width, y, words, size=FONT_SIZE - 1, color=MUTED, va="bottom")

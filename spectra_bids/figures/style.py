@@ -155,13 +155,16 @@ def diverging() -> Any:
 
 
 def sequential() -> Any:
-    """Ink blue - teal - sand, lightness even in OKLab (so grey print and any colour vision keep the order)."""
+    """Ink blue - teal - sand, lightness even in OKLab (so grey print and any colour vision keep the order).
+
+    The darkest still stands out from dark paper.
+    """
     from matplotlib.colors import ListedColormap
 
     u = np.linspace(0, 1, 256)
     hue = np.deg2rad(np.interp(u, [0, 0.5, 1], [270, 205, 92]))
     chroma = np.interp(u, [0, 0.35, 0.7, 1], [0.06, 0.085, 0.085, 0.06])
-    lab = np.column_stack([0.25 + 0.69 * u, chroma * np.cos(hue), chroma * np.sin(hue)])
+    lab = np.column_stack([0.35 + 0.59 * u, chroma * np.cos(hue), chroma * np.sin(hue)])
     return ListedColormap(_oklab_to_srgb(lab), name="spectra_sequential")
 
 

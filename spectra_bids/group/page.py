@@ -137,9 +137,12 @@ def _contrasts(model: GroupModel) -> tuple[ContrastItem, ...]:
 def contrast_item(contrast: Contrast, design: Design) -> ContrastItem:
     """What a contrast says in weights, and the column that its effect is drawn by."""
     by = column_of(contrast, design)
-    if contrast.kind == "term" and contrast.type == "F":
-        return ContrastItem(contrast.name, f"any difference over {len(contrast.weights)} columns of X", by)
     factor = next((f for f in design.factors if f.name == by), None)
+    if contrast.kind == "term" and contrast.type == "F":
+        among = f"over {len(contrast.weights)} columns of X"
+        if factor is not None and factor.name == contrast.name:
+            among = f"between {', '.join(factor.levels)}"
+        return ContrastItem(contrast.name, f"any difference {among}", by)
     if contrast.kind == "term" and factor is not None and len(factor.levels) == 2:
         reference, other = factor.levels
         higher, lower = (f"{word} in {other} than in {reference}" for word in ("higher", "lower"))

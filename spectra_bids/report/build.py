@@ -24,7 +24,7 @@ from spectra_bids.report.quality_model import QualityPage
 from spectra_bids.report.words import families
 
 _LONG_WORD = re.compile(r"(?<![^\s(])([^\W_]{17,})(?![-_/\w])")  # no part of a path or an address
-_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z])")
+_CAPITAL = re.compile(r"(?<=[a-z])(?=[A-Z][a-z])")
 
 
 def participant_figures(page: ParticipantPage) -> tuple[FigureItem, ...]:

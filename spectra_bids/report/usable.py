@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from spectra_bids.columns import STATUSES
+from spectra_bids.columns import LESION_LOAD, STATUSES
 from spectra_bids.report.pages import Block, Bullets, Facts, Fold, SessionPart, TableItem
 from spectra_bids.report.tables import table
 from spectra_bids.report.words import counted
@@ -83,6 +83,8 @@ def quality(part: SessionPart, axis: Mapping[str, tuple[float, float]], band: pd
         missing = part.profile_1d["status"].astype(str) != "ok"
         share = missing.groupby(part.profile_1d["bundle"].astype(str)).mean()
         frame["share_empty"] = names.map(share)
+    if LESION_LOAD.name in frame and frame[LESION_LOAD.name].notna().any():
+        frame["share_lesion"] = frame[LESION_LOAD.name]
     frame["share_round"] = names.map({b: value[0] for b, value in axis.items()}).astype(float)
     frame["least_anisotropy"] = names.map({b: value[1] for b, value in axis.items()}).astype(float)
     if band is not None:
@@ -155,6 +157,7 @@ def blocks(part: SessionPart, frame: pd.DataFrame, suffix: str) -> tuple[Block, 
         ("share_outside", "Outside", _EXPLAINED[1][1]),
         ("share_jumping", "Jumping", _EXPLAINED[2][1]),
         ("share_empty", "Empty nodes", _EXPLAINED[4][1]),
+        ("share_lesion", "In lesions", "share of the bundle's points inside the lesion mask"),
         ("band", "Outside the band", _BAND[1]),
         ("share_round", "Axis unclear", _EXPLAINED[3][1]),
         ("least_anisotropy", "Least anisotropy", _EXPLAINED[3][1]),

@@ -234,7 +234,7 @@ function valuesNote() {
 }
 
 // Labels break where a capital begins.
-const soft = (text) => text.split(/(?<=[a-z])(?=[A-Z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
+const soft = (text) => text.split(/(?<=[a-z])(?=[A-Z][a-z])/).flatMap((part, k) => (k ? [make("wbr"), part] : [part]));
 
 // 3D: made when it is first seen; where there is none, the picture or words stay.
 function askScene() {
@@ -254,6 +254,11 @@ function askScene() {
       const found = view.geo.find(s, r);
       if (found >= 0) chooseCell(found); else chooseNode(s);
     };
+    scene.onlost = () => {
+      scene = null;
+      none("The browser has stopped the 3D view. Load the page again to bring it back.");
+      showPicture();
+    };
     if (view) colourScene();
   }).catch(() => { none("3D could not be started in this browser."); showPicture(); });
 }
@@ -264,7 +269,7 @@ function showPicture() {
   noScene = true;
   const found = view && [...document.querySelectorAll("figure.picture img")].find((p) => Number(p.dataset.family) === view.f && p.dataset.bundle === view.bundle.name);
   $("scene").replaceChildren(...(found ? [make("img", { src: found.src, alt: found.alt })] : []));
-  $("scene").closest(".panel-box").hidden = !found;
+  $("scene").closest(".panel-box").hidden = !found && !$("x-scene-note").textContent;
 }
 const rgb = (hex) => Uint8Array.from(hex.match(/../g), (pair) => parseInt(pair, 16));
 const RGB = { diverging: rgb(index.diverging), sequential: rgb(index.sequential) };
@@ -278,7 +283,7 @@ async function colourScene() {
     if (isFinite(v) && (state.quantity !== "value" || isFinite(fits.p[k]))) values[geo.kind === "2D" ? geo.s[k] * bundle.nr + geo.r[k] : geo.s[k]] = scale.put(v);
   }
   const drawn = await scene.show(bundle.name);
-  if (mine !== view) return; // another row was chosen meanwhile
+  if (mine !== view || !scene) return; // another row was chosen meanwhile
   scene.colour(values, { low: scale.low, high: scale.high, colours: RGB[scale.map] });
   if (state.cell >= 0) scene.highlight(sceneCell());
   $("x-scene-note").textContent = drawn === false ? "There are no lines of this bundle." : "";

@@ -100,6 +100,10 @@ class Viewer {
   watch() {
     const nv = this.nv, draw = nv.drawScene.bind(nv);
     nv.drawScene = (...all) => { const out = draw(...all); this.turned(); return out; };
+    this.canvas.addEventListener("webglcontextlost", () => {
+      nv.drawScene = () => {}; // a browser takes contexts back where memory or the graphics driver fails
+      this.onlost?.();
+    });
     if (window.ResizeObserver) {
       this.observer = new ResizeObserver(() => this.resize());
       this.observer.observe(this.root);

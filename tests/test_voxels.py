@@ -443,6 +443,12 @@ def test_nothing_above_the_threshold_is_no_error(cohort, cli, monkeypatch):
     assert len((cohort.out / "voxels/contrast-Apoe4_desc-clusters_peaks.tsv").read_text().splitlines()) == 1
 
 
+def test_too_few_images_for_any_voxel_is_told(voxels, caplog):
+    assert voxels("--min-subjects", "31").status == 0
+    assert "No voxel was tested" in caplog.text
+    assert "There are 30 inputs for 4 columns" in caplog.text
+
+
 def test_names_that_differ_in_punctuation_alone_get_files_of_their_own():
     assert contrast_labels(["a (+)", "a (-)", "a +", "a.b", "a b", "()"]) == (
         "APos",

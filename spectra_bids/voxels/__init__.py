@@ -26,7 +26,7 @@ from spectra_bids.io.masks import Mask, read_mask
 from spectra_bids.report.words import counted
 from spectra_bids.settings import settings_hash
 from spectra_bids.voxels.decide import Decided, decide, regions_of, summary
-from spectra_bids.voxels.fit import VoxelFits, fit_voxels, read_fits, require_memory, write_fits
+from spectra_bids.voxels.fit import STATUSES, VoxelFits, fit_voxels, read_fits, require_memory, write_fits
 from spectra_bids.voxels.inputs import Inputs, contents_hash, opened, read_inputs, require_volume
 from spectra_bids.voxels.model import VoxelModel, make_model
 from spectra_bids.voxels.outputs import (
@@ -71,6 +71,7 @@ def run(settings: VoxelSettings) -> int:
     clear_leftovers(settings.out, recursive=False)
     fits = _fits(settings, used, mask, model, fits_key)
     volume = _volume(regions[0]) if regions else None
+    _warn_of_nothing(model, fits)
     decided = decide(settings, model, fits, regions_of(mask, volume))
     _write(settings, inputs, mask, model, fits, decided, [_volume(files) for files in named], fits_key, key)
     write_back(settings, model, fits, decided)
@@ -78,6 +79,17 @@ def run(settings: VoxelSettings) -> int:
     left = f" ({len(model.design.dropped)} more left out: n/a)" if model.design.dropped else ""
     print(f"{settings.name}: {model.design.n} inputs{left}, {mask.n} voxels, {what}; {settings.page}")
     return 0
+
+
+def _warn_of_nothing(model: VoxelModel, fits: VoxelFits) -> None:
+    """A warning where no voxel could be tested: nothing found would read as no effect."""
+    if not any(np.isfinite(test.p).any() for test in fits.tests):
+        counts = np.bincount(fits.status, minlength=len(STATUSES) + 1)[1:]
+        why = ", ".join(f"{n} {status}" for status, n in zip(STATUSES, counts, strict=True) if n)
+        log.warning(
+            "No voxel was tested, so nothing could be found: %s. There are %d inputs for %d columns of the design; "
+            "--min-subjects says how many a voxel needs", why, model.design.n, len(model.design.columns),
+        )  # fmt: skip
 
 
 def _volume(files: LabelFiles) -> LabelVolume:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import hashlib
 import io
 import os
 import shutil
@@ -150,11 +151,21 @@ def profiles(study: Study, tmp_path: Path) -> Path:
     return Path(shutil.copytree(study.out, tmp_path / "out"))
 
 
+class Content(bytes):
+    """Bytes of a file that say in a failed comparison which they are, not all of themselves: that took minutes."""
+
+    def __repr__(self) -> str:
+        return f"<{len(self)} bytes, sha256 {hashlib.sha256(self).hexdigest()[:12]}>"
+
+    def replace(self, old: bytes, new: bytes) -> Content:  # type: ignore[override]
+        return Content(super().replace(old, new))
+
+
 def contents(root: Path, *, logs: bool = False) -> dict[str, bytes]:
     """Relative path -> bytes of every file, but those of single runs."""
     files = (p for p in root.rglob("*") if p.is_file())
     relative = {p.relative_to(root).as_posix(): p for p in files}
-    return {k: p.read_bytes() for k, p in sorted(relative.items()) if logs or not is_log(k)}
+    return {k: Content(p.read_bytes()) for k, p in sorted(relative.items()) if logs or not is_log(k)}
 
 
 def is_log(path: str) -> bool:

@@ -229,6 +229,7 @@ def elsewhere(files: dict[str, bytes], one: Path, two: Path) -> dict[str, bytes]
 def test_participant_level_loses_nothing_when_a_worker_is_killed_in_the_middle(cluster, study, tmp_path, tree):
     out = tmp_path / "out"
     arguments = [study.bids, out, "participant", "--atlas", study.atlas, "--dask-scheduler", cluster.address, "-v"]
+    arguments += ["--pictures", "none"]
     command = [sys.executable, "-m", "spectra_bids", *map(str, arguments)]
     with (
         distributed.Client(cluster.address, set_as_default=False) as client,

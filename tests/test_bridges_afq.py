@@ -68,11 +68,33 @@ def test_subjects_of_other_people_and_a_missing_table_are_refused(tmp_path):
         import_afq(tmp_path / "nothing.csv", None, tmp_path / "out", tmp_path / "bids")
 
 
+def test_subjects_without_covariates_are_told(tmp_path, caplog):
+    path = saved(table(n=3), tmp_path / "nodes.csv")
+    first = str(table(n=3)["subjectID"].iloc[0])
+    people = saved(pd.DataFrame({"subjectID": [first], "age": [3]}), tmp_path / "subjects.csv")
+    import_afq(path, people, tmp_path / "out", tmp_path / "bids")
+    assert "2 subjects of the profiles are not in" in caplog.text
+    assert "covariates n/a" in caplog.text
+
+
 def test_an_output_directory_with_other_grids_is_not_mixed_with(tmp_path, study):
     with pytest.raises(OutputError, match="other grids"):
         import_afq(saved(table(), tmp_path / "nodes.csv"), None, study.out, tmp_path / "bids")
     with pytest.raises(OutputError, match="two folders"):
         import_afq(saved(table(), tmp_path / "nodes.csv"), None, tmp_path / "a", tmp_path / "a")
+
+
+def test_an_import_of_other_people_or_tracts_is_not_mixed_with(tmp_path, tree):
+    frame = table(n=4)
+    import_afq(saved(frame, tmp_path / "t.csv"), None, tmp_path / "out", tmp_path / "bids")
+    before = tree(tmp_path / "out") | tree(tmp_path / "bids")
+    others = frame.assign(subjectID="other" + frame["subjectID"].astype(str))
+    fewer = frame[frame["tractID"] != frame["tractID"].iloc[0]]
+    for changed, said in ((others, "profile1D_tractometry.tsv"), (fewer, "_grid.json")):
+        with pytest.raises(OutputError, match=f"would not replace: .*{said}"):
+            import_afq(saved(changed, tmp_path / "u.csv"), None, tmp_path / "out", tmp_path / "bids")
+    assert tree(tmp_path / "out") | tree(tmp_path / "bids") == before
+    import_afq(saved(frame, tmp_path / "t.csv"), None, tmp_path / "out", tmp_path / "bids")
 
 
 # --- real data, another program's numbers ---------------------------------------------------------------------------

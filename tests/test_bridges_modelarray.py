@@ -269,6 +269,22 @@ def test_results_of_the_same_name_are_replaced_and_others_stay(cohort):
         np.testing.assert_array_equal(dict(file.results("other"))["model.nobs"], results(cohort, seed=2)[1][3])
 
 
+def test_a_file_with_results_or_of_another_kind_is_replaced_by_force_alone(cohort, cli):
+    written(cohort)
+    convert = ["to-modelarray", "--mask", cohort.mask, "--cohort-file", cohort.table, "--output"]
+    assert cli(*convert, cohort.h5).status == 0, "values alone are made again"
+    write_results(cohort.h5, "mylm", *results(cohort))
+    ended = cli(*convert, cohort.h5)
+    assert ended.status == 73
+    assert "holds results: mylm" in ended.err
+    table = cohort.table.read_bytes()
+    assert cli(*convert, cohort.table).status == 73
+    assert cohort.table.read_bytes() == table
+    assert cli(*convert, cohort.h5, "--force").status == 0
+    with ModelArrayFile(cohort.h5) as file:
+        assert file.analyses == ()
+
+
 def test_results_of_a_subset_are_placed_by_their_element_id(cohort):
     written(cohort)
     write_results(cohort.h5, "part", ["element_id", "x"], np.array([[7.0, 2.0], [0.5, 0.25]]))

@@ -88,6 +88,13 @@ def test_people_that_no_table_is_of_are_named(folder):
         read_people(folder / "ragged.txt")
 
 
+def test_who_has_no_table_or_no_row_is_told(folder, caplog):
+    (folder / "p05/tractseg_output/Tractometry.csv").unlink()
+    import_tractseg({}, folder / "subjects.txt", folder / "out", folder / "bids")
+    assert "1 subjects of" in caplog.text
+    assert "have no profiles and are left out: p05" in caplog.text
+
+
 def test_values_come_through_and_zeros_are_a_missing_bundle(folder):
     found = import_tractseg({}, folder / "subjects.txt", folder / "out", folder / "bids")
     assert found.scalars == ("dwi_fa",)

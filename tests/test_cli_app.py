@@ -228,11 +228,21 @@ def test_help_version_and_description_load_no_heavy_library(flag):
     assert done.stdout
 
 
+def test_a_misspelled_tool_is_told_the_right_one(cli, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    ended = cli("exprot", "out")
+    assert ended.status == 2
+    assert "Did you mean: spectra-bids export" in ended.err
+    (tmp_path / "exprot").mkdir()
+    assert "Did you mean" not in cli("exprot", "out").err, "a folder of that name is a BIDS_DIR"
+
+
 def test_help_names_every_tool_and_exit_status(cli):
     from spectra_bids.cli.tools import TOOLS
 
     text = cli("--help").out
-    assert all(name in text for name in TOOLS)
+    named = text.partition("tools (spectra-bids TOOL --help):")[2].partition("exit status")[0].replace(",", " ").split()
+    assert sorted(named) == sorted(TOOLS)
     for status in (0, 1, 2, 16, 18, 65, 66, 73, 75):
         assert f"{status} " in text
 

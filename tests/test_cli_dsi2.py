@@ -72,6 +72,27 @@ def test_a_pickle_is_refused_with_the_way_on(cli, tool, project, tmp_path):
     assert "Give the tractogram itself" in ended.err
 
 
+@pytest.mark.parametrize("flag", ["-o", "--ids", "--save"])
+def test_the_index_replaces_no_input_and_no_file_that_is_no_index(cli, trk, ref, tmp_path, flag):
+    own = tmp_path / "own.trk"
+    own.write_bytes(trk.read_bytes())
+    ask = ["index", own, "--ref", ref, f"--sphere={sphere()}"]
+    ended = cli(*ask, flag, own, "--force")
+    assert ended.status == 2
+    assert "would replace an input" in ended.err or "ends in .npz" in ended.err
+    other = tmp_path / ("other.npz" if flag == "-o" else "other.trk")
+    other.write_bytes(b"a profile")
+    ended = cli(*ask, flag, other)
+    assert ended.status == 73
+    assert "--force" in ended.err
+    assert own.read_bytes() == trk.read_bytes()
+    assert other.read_bytes() == b"a profile"
+    assert cli(*ask, flag, other, "--force").status == 0
+    assert other.read_bytes() != b"a profile"
+    if flag == "-o":
+        assert cli(*ask, flag, other).status == 0, "an index takes an index's place"
+
+
 def test_negative_coordinates_are_no_options():
     assert joined_places(["--sphere", "-1,2,3,4", "--ids", "x"]) == ["--sphere=-1,2,3,4", "--ids", "x"]
     assert joined_places(["--voxel", "--ids"]) == ["--voxel", "--ids"]

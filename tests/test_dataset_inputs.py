@@ -187,6 +187,11 @@ def test_filters_select_by_entity_absence_and_any(qsirecon: Path) -> None:
     ]
 
 
+def test_a_filter_that_leaves_no_bundle_is_named_with_what_it_asks_for(qsirecon: Path) -> None:
+    found = read_session(run(qsirecon, bids_filters='{"bundle": {"trakt": "AF"}}'), "01", None, ("*",))
+    assert any("leaves none of the 2 bundles" in note and '"trakt": "AF"' in note for note in found.notes)
+
+
 def test_a_filter_for_something_else_is_refused(qsirecon: Path) -> None:
     with pytest.raises(UsageError, match=r"bundle, scalar, xfm. Got 'bold'"):
         read_session(run(qsirecon, bids_filters='{"bold": {}}'), "01", None, ("*",))

@@ -87,6 +87,14 @@ def test_profiles_are_loaded_with_everything_that_their_tables_hold(study):
         assert table["session_id"].isna().all()
 
 
+def test_a_bundle_may_be_asked_for_in_another_spelling(tmp_path):
+    path = write(tmp_path, "1")
+    path.write_text(path.read_text().replace("X\t", "AssociationArcuateFasciculusL\t"))
+    table = spectra_bids.load_profiles(tmp_path, bundles=["AF_L", "Left Arcuate"])
+    assert set(table["bundle"]) == {"AssociationArcuateFasciculusL"}
+    assert len(table) == 2
+
+
 def test_profiles_are_chosen_by_pattern_space_subject_session_scalar_and_bundle(tmp_path):
     for session in ("a", "b"):
         for space in ("ACPC", "MNI"):

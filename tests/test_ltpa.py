@@ -288,6 +288,7 @@ def test_the_page_names_no_person_and_no_other_host(planted):
     assert 'src="http' not in page
     assert "lh.temporalpole" in page
     assert "Cieslak" in page
+    assert "group: tbi − control" in page, "what a positive estimate means"
     assert "differs" in page
     figure = (out / "figures/ltpa-groupAge_desc-distribution.svg").read_text()
     assert "lh.temporalpole - lh.lateraloccipital *" in figure

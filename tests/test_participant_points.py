@@ -79,6 +79,8 @@ def test_the_lesion_load_is_the_share_of_points_and_is_no_scalar_of_the_group_le
     along = found["01", "profile1D"]
     assert along.loc[along["bundle"] == "AFL", "lesion_load"].eq(1).mean() > 0.9
     assert found["02", "profile2D"]["lesion_load"].isna().all()  # who has no mask has no load, not 0
+    assert "sub-02: no --lesion-mask label-lesion_roi in the space of the maps" in ended.err
+    assert "sub-01: no --lesion-mask" not in ended.err
     assert "In lesions" in (out / "sub-01.html").read_text()
     assert "In lesions" not in (out / "sub-02.html").read_text()
     assert scalars_of(list(along.columns)) == ["demo_wm"]

@@ -93,6 +93,22 @@ def test_without_a_formula_the_columns_are_listed(voxels):
     assert "--formula 'value ~ age + sex + apoe4'" in ended.err
 
 
+@pytest.mark.parametrize("greedy", ["--centre", "--atlas-labels"])
+def test_an_output_folder_that_an_option_took_is_told(cli, greedy):
+    ended = cli("voxels", "--design", "dm.csv", "--mask", "m.nii", "--formula", "value ~ age", greedy, "all", "out")
+    assert ended.status == 2
+    assert "OUT is missing" in ended.err
+    assert "before --centre" in ended.err
+
+
+def test_a_first_column_of_no_images_is_told(cohort, voxels):
+    table = cohort.table.assign(age=70.5)
+    table[["age", "id", "sex", "apoe4"]].to_csv(cohort.folder / "dm.csv", index=False)
+    ended = voxels(design="dm.csv")
+    assert ended.status == 65
+    assert "age is taken for the images' names: these stand in the first column" in ended.err
+
+
 def test_missing_images_are_named_and_counted(cohort, voxels):
     for k in range(7):
         (cohort.folder / f"smwc1_{k:02d}.nii").unlink()
@@ -113,6 +129,7 @@ def test_an_image_in_another_space_is_named_with_what_was_expected(cohort, voxel
     ended = voxels()
     assert ended.status == 65
     assert re.search(said, ended.err)
+    assert not cohort.out.exists(), "no empty folder is left"
 
 
 @pytest.mark.parametrize(
@@ -166,6 +183,12 @@ def test_the_walkthrough_of_vbm_has_a_command_per_step(cohort, voxels, cli):
     assert "Inputs included in the analysis: 30" in seen
     assert "Effect of age (+)  T  [age]  [1.0]" in seen
     assert "Effect of age (-)  T  [age]  [-1.0]" in seen
+    assert "Centred: age, sex, apoe4" in seen
+    found = cohort.map("vbm_analysis", "rejected") > 0
+    down = cohort.map("vbm_analysis", "t")[found] > 0
+    assert f"[-1.0]  {found.sum()} voxels rejected: {down.sum()} above 0, {(~down).sum()} below" in seen
+    assert (cohort.out / "vbm_analysis.html").is_file()
+    assert f"Page: {cohort.out / 'vbm_analysis.html'}" in seen
     names = seen.partition("Files in ")[2].split()[1:]
     assert all((cohort.out / "vbm_analysis" / name).is_file() for name in names)
     assert {f"contrast-EffectOfAge{sign}_stat-{stat}_statmap.nii.gz" for sign in ("Pos", "Neg")
@@ -205,6 +228,17 @@ def test_the_three_tables_of_peaks_have_labels_and_percentages(cohort, voxels):
     outside = tables["extended"].query("label == 'OUTSIDE'")
     assert len(outside)
     assert (outside["n_voxels_label"] == 0).all()
+
+
+def test_a_contrast_with_a_side_says_what_is_on_it(cohort, voxels):
+    assert voxels().status == 0
+    page = (cohort.out / "vbm_analysis.html").read_text()
+    below = int(((cohort.map("vbm_analysis", "rejected", "EffectOfAgePos") > 0)
+                 & (cohort.map("vbm_analysis", "t", "EffectOfAgePos") < 0)).sum())  # fmt: skip
+    assert below
+    assert f"above 0; {below} below" in page
+    assert "A family is one contrast; each family" in page
+    assert "2D" not in page.partition("<main")[2]
 
 
 def test_pictures_are_png_and_stand_on_the_page(cohort, cli, monkeypatch):
@@ -374,11 +408,14 @@ def test_blocks_of_voxels_do_not_show(cohort, voxels, monkeypatch):
     np.testing.assert_allclose(cohort.map("parts", "t"), cohort.map("whole", "t"), rtol=1e-6)
 
 
-def test_people_without_a_covariate_leave_and_are_listed(cohort, voxels):
+def test_people_without_a_covariate_leave_and_are_listed(cohort, voxels, cli):
     table = cohort.table.astype({"age": object})
     table.loc[[2, 9], "age"] = "n/a"
     table.to_csv(cohort.folder / "dm.csv", index=False)
-    assert voxels(design="dm.csv").status == 0
+    ended = voxels(design="dm.csv")
+    assert ended.status == 0
+    assert "28 inputs (2 more left out: n/a)" in ended.out
+    assert "left out: smwc1_09.nii (n/a in age)" in cli("review", cohort.out).out
     facts = json.loads((cohort.out / "vbm_analysis/vbm_analysis_model.json").read_text())
     assert facts["Inputs"] == 28
     assert facts["LeftOut"] == {"smwc1_02.nii": "n/a in age", "smwc1_09.nii": "n/a in age"}
@@ -404,6 +441,12 @@ def test_nothing_above_the_threshold_is_no_error(cohort, cli, monkeypatch):
                 "--threshold", "50")  # fmt: skip
     assert ended.status == 0, ended.err
     assert len((cohort.out / "voxels/contrast-Apoe4_desc-clusters_peaks.tsv").read_text().splitlines()) == 1
+
+
+def test_too_few_images_for_any_voxel_is_told(voxels, caplog):
+    assert voxels("--min-subjects", "31").status == 0
+    assert "No voxel was tested" in caplog.text
+    assert "There are 30 inputs for 4 columns" in caplog.text
 
 
 def test_names_that_differ_in_punctuation_alone_get_files_of_their_own():

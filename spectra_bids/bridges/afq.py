@@ -10,9 +10,10 @@ So the grids are nodes alone: no places in mm, no radial bins, no names of the e
 from __future__ import annotations
 
 import hashlib
+import logging
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +21,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from spectra_bids import __version__
-from spectra_bids.columns import BUNDLE, PROFILE_1D, names, scalar_columns, sidecar
+from spectra_bids.bridges.afq_outputs import LABEL, require_ours, write_session
 from spectra_bids.dataset.grids import write_grid
-from spectra_bids.dataset.names import bundle_file, plain, profile_file
+from spectra_bids.dataset.names import plain
 from spectra_bids.dataset.outputs import sha256, write_dataset_files, write_json, write_table
-from spectra_bids.errors import InputDataError, MissingInputError, OutputError, UsageError
+from spectra_bids.errors import InputDataError, MissingInputError, UsageError, listed
 from spectra_bids.geometry.grid import Grid, nodes_only
-from spectra_bids.settings import settings_hash
 
-LABEL = "afq"
+log = logging.getLogger("spectra_bids")
+
 _KEYS = {"subject": ("subjectID", "subject_id"), "session": ("sessionID", "session_id"),
          "tract": ("tractID", "tract_id"), "node": ("nodeID", "node_id")}  # fmt: skip
 _MISSING = ["", "n/a", "N/A", "NA", "NaN", "nan", "null"]
@@ -133,7 +133,7 @@ def write_profiles(
 
     """
     joined = _people(found, people, people_path, columns)
-    _require_ours(out, bids)
+    require_ours(out, bids, found)
     write_dataset_files(out, (("raw", bids),))
     every = "".join(sorted({digest for each in sources for digest in each.values()}))
     made_of = every if len(every) <= 64 else hashlib.sha256(every.encode()).hexdigest()
@@ -141,7 +141,7 @@ def write_profiles(
         write_grid(out, LABEL, grid, None, made_of)
     _write_people(bids, found, joined)
     for row in range(len(found.sessions)):
-        _write_session(out, found, row, sources[row], program)
+        write_session(out, found, row, sources[row], program)
 
 
 def read_afq(path: Path, columns: AfqColumns) -> AfqProfiles:
@@ -333,8 +333,22 @@ def _people(found: AfqProfiles, table: pd.DataFrame | None, path: Path | None, c
             f"nobody of the profiles is in {path}. Profiles: {', '.join(sessions['source'].head(3))}; {path.name}: "
             f"{', '.join(table[key].head(3))}"
         )
+    _tell_unmatched(sessions, table, key, without, path)
     more = [c for c in map(str, table) if c not in (*on, key, visit, *sessions)]
     return sessions.merge(table[[*on, *more]], on=on, how="left")
+
+
+def _tell_unmatched(
+    sessions: pd.DataFrame, table: pd.DataFrame, key: str, without: Sequence[str], path: Path | None
+) -> None:
+    """Warnings about people of one table alone: a misspelled name must not pass for a small cohort."""
+    if without:
+        names_of = sessions.loc[sessions["subject"].isin(without), "source"].unique().tolist()
+        log.warning("%d subjects of the profiles are not in %s, covariates n/a: %s", len(without), path,
+                    listed(names_of[:5]))  # fmt: skip
+    alone = table.loc[~table["subject"].isin(sessions["subject"]), key].unique().tolist()
+    if alone:
+        log.warning("%d subjects of %s have no profiles and are left out: %s", len(alone), path, listed(alone[:5]))
 
 
 def _write_people(bids: Path, found: AfqProfiles, people: pd.DataFrame) -> None:
@@ -369,70 +383,3 @@ def _write_people(bids: Path, found: AfqProfiles, people: pd.DataFrame) -> None:
 def _plain_column(name: str) -> str:
     """A column's name as a formula can use it without backticks."""
     return re.sub(r"\W", "_", name)
-
-
-# --- the output directory -------------------------------------------------------------------------------------------
-
-
-def _require_ours(out: Path, bids: Path) -> None:
-    """OutputError where the folders hold what this import did not make."""
-    if out.resolve() == bids.resolve():
-        raise OutputError(f"the output directory and the BIDS folder must be two folders. Got {out} for both")
-    other = [
-        p.name for p in sorted((out / "atlas").glob("atlas-*_grid.json")) if not p.name.startswith(f"atlas-{LABEL}_")
-    ]
-    if other:
-        raise OutputError(f"{out} holds profiles on other grids ({other[0]})", "Import into a folder of its own")
-
-
-def _write_session(out: Path, found: AfqProfiles, row: int, sources: Mapping[str, str], program: str) -> None:
-    """Tables of one session with their sidecars; tables last."""
-    who = found.sessions.iloc[row]
-    session = None if pd.isna(who["session"]) else str(who["session"])
-    checksums = {name: grid.checksum for name, grid in found.grids.items()}
-    origin = "an AFQ table" if program == "AFQ" else f"{program}'s tables"
-    facts: dict[str, Any] = {
-        "Sources": list(sources),
-        "SourceHashes": dict(sources),
-        "Atlas": {"Name": f"{program} nodes (no atlas)", "Label": LABEL, "Space": "n/a", "License": "n/a"},
-        "GridChecksums": checksums,
-        "RegistrationRoute": "n/a",
-        "Notes": [f"Imported from {origin}: nodes without places; why a value is missing is not known"],
-        "SettingsHash": settings_hash(checksums, dict(sources), __version__),
-        "SpectraBidsVersion": __version__,
-    }
-    content = {"profile1D": (_profile_table(found, row), PROFILE_1D), "bundle": (_bundle_table(found, row), BUNDLE)}
-    place = {
-        "profile1D": profile_file(out, who["subject"], session, None, "1D"),
-        "bundle": bundle_file(out, who["subject"], session, None),
-    }
-    for kind, (_, fixed) in content.items():
-        described = [asdict(c) for s in found.scalars for c in scalar_columns(s, "", spread=False)]
-        more = {c["name"]: {"Description": f"{c['name']} of the imported table"} for c in described}
-        write_json(place[kind].with_suffix(".json"), {**facts, **sidecar(fixed), **more})
-    for kind, (table, _) in content.items():
-        write_table(place[kind], table)
-
-
-def _profile_table(found: AfqProfiles, row: int) -> pd.DataFrame:
-    """Rows as columns.PROFILE_1D, then scalars."""
-    parts = []
-    for name, grid in found.grids.items():
-        scalars = {scalar: block[row] for scalar, block in found.values[name].items()}
-        missing = np.isnan(list(scalars.values()))
-        status = np.where(missing.any(axis=0), "no_points", "ok") if not missing.all() else "no_bundle"
-        table = pd.DataFrame({"bundle": name, "s": np.arange(grid.ns), "s_mm": np.nan, "n_points": np.nan,
-                              "n_streamlines": np.nan, "status": status, **scalars})  # fmt: skip
-        parts.append(table[grid.in_1d])
-    return pd.concat(parts, ignore_index=True)
-
-
-def _bundle_table(found: AfqProfiles, row: int) -> pd.DataFrame:
-    """Rows as columns.BUNDLE, then scalars (n/a: these tables say nothing of the whole bundle)."""
-    rows: list[dict[str, Any]] = []
-    for name, tract in found.tracts.items():
-        there = any(np.isfinite(block[row]).any() for block in found.values[name].values())
-        empty = dict.fromkeys((*names(BUNDLE), *found.scalars), np.nan)
-        status = "ok" if there else "no_bundle"
-        rows.append({**empty, "bundle": name, "source": tract, "flag": "none", "status": status})
-    return pd.DataFrame(rows)

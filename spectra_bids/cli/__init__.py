@@ -40,6 +40,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     limit_threads(arguments)
     if arguments and arguments[0] in TOOLS:
         return guarded(lambda: TOOLS[arguments[0]](arguments[1:]))
+    if arguments and not {"participant", "group"} & set(arguments) and not os.path.exists(arguments[0]):
+        from difflib import get_close_matches
+
+        if near := get_close_matches(arguments[0], TOOLS):
+            return guarded(lambda: _refuse(arguments[0], near[0]))
     from spectra_bids.cli.app import run_app
 
     return guarded(lambda: run_app(arguments))
+
+
+def _refuse(name: str, near: str) -> int:
+    from spectra_bids.errors import UsageError
+
+    raise UsageError(f"{name} is neither a tool nor a folder", f"Did you mean: spectra-bids {near}")

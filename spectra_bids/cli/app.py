@@ -33,7 +33,7 @@ _EPILOG = """examples:
   spectra-bids study out group --formula "value ~ group + age + sex + (1|site)"
 
 tools (spectra-bids TOOL --help): demo, atlas, validate, slurm, plot, selftest, import-afq, import-tractseg,
-  import-dsi2, index, label, ltpa, convert, merge, write-back, to-modelarray, export-results, voxels, review
+  import-dsi2, index, label, ltpa, convert, merge, write-back, export, to-modelarray, export-results, voxels, review
 exit status: 0 done, 1 a subject crashed, 2 usage, 16 data set invalid, 18 nothing selected, 65 input wrong,
   66 input missing, 73 output cannot be created, 75 run again (disk full, SIGTERM)
 """

@@ -163,6 +163,7 @@ def index(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--save", type=Path, metavar="FILE", help="write the streamlines that pass (.trk .tck .trx .tt.gz)"
     )
+    parser.add_argument("--force", action="store_true", help="replace files of --ids, --save and -o that are there")
     options = parser.parse_args(joined_places(arguments))
     return _index(options)
 
@@ -173,6 +174,7 @@ def _index(options: argparse.Namespace) -> int:
     asked = bool(options.voxel or options.sphere or options.mask)
     if not asked and (options.ids or options.save):
         raise UsageError("--ids and --save need a place: --voxel, --sphere or --mask")
+    _spare(options)
     found, tractogram = _made_or_read(options)
     if options.output is None and not asked and options.tractogram.suffix == ".npz":
         print(f"{found.n_streamlines} streamlines in {len(found.voxels)} voxels of {found.shape}: ask with --voxel, "
@@ -192,6 +194,29 @@ def _index(options: argparse.Namespace) -> int:
     if options.save is not None:
         _save(options.save, tractogram, found, ids)
     return 0
+
+
+def _spare(options: argparse.Namespace) -> None:
+    """UsageError or OutputError where a file to write is an input, or is there already and no index."""
+    from spectra_bids.errors import OutputError, SpectraError, UsageError
+    from spectra_bids.io.voxel_index import read_index
+
+    if options.output is not None and options.output.suffix != ".npz":
+        raise UsageError(f"-o names the index, which ends in .npz. Got {options.output}")
+    inputs = {path.resolve() for path in (options.tractogram, options.ref, *options.mask) if path is not None}
+    for flag, path in (("-o", options.output), ("--ids", options.ids), ("--save", options.save)):
+        if path is None or not path.exists():
+            continue
+        if path.resolve() in inputs:
+            raise UsageError(f"{flag} {path} would replace an input", "Choose another name")
+        if options.force:
+            continue
+        try:
+            old_index = flag == "-o" and bool(read_index(path))
+        except SpectraError:
+            old_index = False
+        if not old_index:
+            raise OutputError(f"{path} is there already", "Choose another name, or replace it with --force")
 
 
 def _made_or_read(options: argparse.Namespace) -> tuple[VoxelIndex, Path | None]:

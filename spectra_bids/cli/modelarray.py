@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from spectra_bids.errors import OutputError, UsageError
+from spectra_bids.errors import InputDataError, MissingInputError, OutputError, UsageError, listed
 
 if TYPE_CHECKING:
     from spectra_bids.bridges.modelarray import ModelArrayFile
@@ -50,11 +50,28 @@ def to_modelarray(arguments: Sequence[str]) -> int:
     parser.add_argument(
         "--dtype", choices=("float32", "float64"), default="float32", help="of the stored values (float32)"
     )
+    parser.add_argument("--force", action="store_true", help="replace a file that holds results, or is no such file")
     options = parser.parse_args(arguments)
     images = options.mask is not None or options.cohort_file is not None
     if images == (options.from_profiles is not None):
         raise UsageError("give --mask and --cohort-file, or --from-profiles", _TO_EPILOG.splitlines()[1].strip())
+    if options.output.exists() and not options.force:
+        _require_replaceable(options.output)
     return _from_images(options) if images else _from_profiles(options)
+
+
+def _require_replaceable(output: Path) -> None:
+    """OutputError unless a ModelArray file without results is there: results may have cost days of R."""
+    from spectra_bids.bridges.modelarray import ModelArrayFile
+
+    choose = "Choose another name with --output, or replace it with --force."
+    try:
+        with ModelArrayFile(output) as file:
+            there = file.analyses
+    except (InputDataError, MissingInputError) as error:
+        raise OutputError(f"{output} is there already and is no file of ModelArray", choose) from error
+    if there:
+        raise OutputError(f"{output} is there already and holds results: {listed(there)}", choose)
 
 
 def _from_images(options: argparse.Namespace) -> int:

@@ -19,6 +19,11 @@ def voxels(arguments: Sequence[str]) -> int:
     """`spectra-bids voxels OUT --design TABLE --mask MASK --formula FORMULA`."""
     parser = _parser()
     options = parser.parse_args(arguments)
+    if options.out is None:
+        parser.error(
+            "OUT is missing, the output folder. Put it first, or before --centre and --atlas-labels: these take all "
+            "words that follow them"
+        )
     from spectra_bids.cli.app import gigabytes
     from spectra_bids.cli.environment import writable_environment
     from spectra_bids.settings import DecisionSettings
@@ -86,7 +91,8 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("out", type=Path, metavar="OUT", help="output folder; the analysis goes to OUT/NAME")
+    # optional to argparse alone, whose own message would not say where it went
+    parser.add_argument("out", type=Path, nargs="?", metavar="OUT", help="output folder; the analysis goes to OUT/NAME")
     data = parser.add_argument_group("data")
     data.add_argument(
         "--design", type=Path, required=True, metavar="FILE",

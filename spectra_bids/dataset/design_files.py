@@ -112,7 +112,11 @@ def read_image_table(
     if lost.any():
         raise DesignError(f"Column {first} of {path} must name an image in every row. Got none in line {_line(lost)}")
     if twice.any():
-        raise DesignError(f"Rows of {path} must differ in {first}. Got {shown(raw.loc[twice, first].iloc[0])} twice")
+        raise DesignError(
+            f"Rows of {path} must differ in {first}. Got {shown(raw.loc[twice, first].iloc[0])} twice",
+            f"{first} is taken for the images' names: these stand in the first column"
+            + (f", or in one called {column}." if column else "."),
+        )
     notes: list[str] = []
     described = _described(path.with_suffix(".json"))
     table = _typed(raw.drop(columns=first), described, path, notes)

@@ -227,7 +227,12 @@ def read_session(settings: RunSettings, subject: str, session: str | None, scala
     maps = [_scalar(file) for file in _select(files, filters.get("scalar")) if _is_scalar(file)]
     transforms = _transforms(_select(files, filters.get("xfm")), session)
     if not bundles:
-        notes.append("There is no bundle of this subject in any data set")
+        hidden = len(_bundles(files, [])) if filters.get("bundle") else 0
+        notes.append(
+            f"--bids-filter-file leaves none of the {hidden} bundles of this subject: {json.dumps(filters['bundle'])}"
+            if hidden
+            else "There is no bundle of this subject in any data set"
+        )
     chosen, kept, space, more = join(bundles, maps, session, scalars)
     kept = tuple(replace(s, units=_units(s.path)) for s in kept)
     return SessionInputs(subject, session, space, chosen, kept, transforms, (*notes, *more))

@@ -18,7 +18,7 @@ all of them one key, from `bundle_aliases.tsv`: one row per tract; hemispheres a
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -111,6 +111,19 @@ def canonical(name: str) -> str:
 
     """
     return _lookup(name) or plain(name).lower()
+
+
+def meant(name: str, there: Iterable[str]) -> str | None:
+    """The name of a bundle in `there` that `name` is, or is another spelling of; None if there is none.
+
+    Examples
+    --------
+    >>> meant("AF_L", ["AssociationArcuateFasciculusL", "CSTR"])
+    'AssociationArcuateFasciculusL'
+
+    """
+    known = list(there)
+    return name if name in known else next((k for k in known if canonical(k) == canonical(name)), None)
 
 
 def is_known(name: str) -> bool:

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from spectra_bids.bundle import Volume
 from spectra_bids.figures.svg import Panel, Sheet
 
 _DPI = 110
+_CUTS = 6  # slices in each direction
 _MOSAIC_INCHES, _GLASS_INCHES = (9.0, 5.4), (9.0, 2.4)
 
 
@@ -45,7 +47,7 @@ def mosaic(statistic: Volume, threshold: float, two_sided: bool, background: Pat
             image,
             threshold=threshold,
             display_mode="mosaic",
-            cut_coords=6,
+            cut_coords=_cuts(statistic, np.asarray(image.dataobj)),
             figure=figure,
             draw_cross=False,
             cmap="RdBu_r" if two_sided else "inferno",
@@ -92,6 +94,32 @@ def _shown(statistic: Volume, threshold: float, two_sided: bool) -> Any:
     values = np.nan_to_num(np.asarray(statistic.data, np.float32), nan=0.0, posinf=0.0, neginf=0.0)
     drawn = np.abs(values) > threshold if two_sided else values > threshold
     return nib.Nifti1Image(np.where(drawn, values, 0.0).astype(np.float32), statistic.affine)
+
+
+def _cuts(statistic: Volume, drawn: NDArray[np.float32]) -> dict[str, list[float]]:
+    """Where slices are cut, mm: through the greatest values, then between; none where the statistic is not.
+
+    nilearn's own choice goes on beyond the ends of the brain where fewer slices than asked for hold values.
+    """
+    there = np.argwhere(np.isfinite(statistic.data) & (statistic.data != 0))
+    if not len(there):
+        there = np.argwhere(np.ones(statistic.data.shape, bool))
+    peaks = np.argwhere(drawn)
+    height = np.abs(drawn[tuple(peaks.T)])
+    out = {}
+    for axis, name in enumerate("xyz"):
+        row, shift = statistic.affine[axis, :3], statistic.affine[axis, 3]
+        low, high = np.percentile(there @ row + shift, [4, 96])
+        at, left, cuts = peaks @ row + shift, height.copy(), list[float]()
+        while len(cuts) < _CUTS and left.any():
+            cuts.append(float(at[left.argmax()]))
+            left[np.abs(at - cuts[-1]) <= (high - low) / (2 * _CUTS)] = 0
+        between = np.linspace(low, high, 8 * _CUTS)
+        while len(cuts) < _CUTS:
+            gaps = np.abs(between[:, None] - np.array(cuts)).min(axis=1) if cuts else -np.abs(between - between.mean())
+            cuts.append(float(between[gaps.argmax()]))
+        out[name] = sorted({round(cut, 1) for cut in cuts})
+    return out
 
 
 def _range(image: Any, threshold: float, two_sided: bool) -> dict[str, float]:

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from spectra_bids.dataset.names import meant
 from spectra_bids.errors import MissingInputError, NothingSelectedError, UsageError, listed
 from spectra_bids.group.tables import (
     Dims,
@@ -91,7 +92,7 @@ def load_profiles(
     scalars : sequence of str
         Full names ("dki_fa") or parameters ("fa").
     bundles : sequence of str, optional
-        Names as the column `bundle` has them.
+        Names as the column `bundle` has them, or in another spelling of the tract: "AF_L".
     profile : "1D" or "2D"
 
     Returns
@@ -147,16 +148,16 @@ def select(
             asked = f"pattern {pattern!r}" + (f" and space {space!r}" if space else "")
             raise NothingSelectedError(f"{asked} fit none of {len(every)} profile tables in {root}. Spaces: {there}")
         raise MissingInputError(
-            f"no {profile} profile tables in {root}. "
-            f"Expected sub-*/[ses-*/]dwi/*_desc-profile{profile}_tractometry.tsv",
+            f"no {profile} profile tables in {root}: "
+            f"expected sub-*/[ses-*/]dwi/*_desc-profile{profile}_tractometry.tsv",
             "Run the participant level into it first",
         )
     labels = [[text.removeprefix(p) for text in given or ()] for p, given in (("sub-", subjects), ("ses-", sessions))]
     found = choose_sessions(found, labels[0], labels[1])
     found.insert(2, "space", [space_of(path.name) for path in found["path"]])
-    _require_bundles(found, bundles or ())
+    spelled = _bundles(found, bundles or ())
     names = {c for path in found["path"] for c in scalars_of(read_header(path))}
-    return Selection(root, profile, found, tuple(select_scalars(sorted(names), scalars)), tuple(bundles or ()))
+    return Selection(root, profile, found, tuple(select_scalars(sorted(names), scalars)), spelled)
 
 
 def tables(chosen: Selection) -> Iterator[pd.DataFrame]:
@@ -185,20 +186,21 @@ def tables(chosen: Selection) -> Iterator[pd.DataFrame]:
         yield pd.concat([full, measured], axis=1).reset_index(drop=True)
 
 
-def _require_bundles(found: pd.DataFrame, bundles: Sequence[str]) -> None:
+def _bundles(found: pd.DataFrame, bundles: Sequence[str]) -> tuple[str, ...]:
+    """The bundles that are asked for, as the tables spell them."""
     if not bundles:
-        return
+        return ()
     there = {
         b
         for path in found["path"]
         for b in read_columns(path, read_header(path), ["bundle"])["bundle"].unique().to_pylist()
     }
-    known = {str(bundle) for bundle in there}
-    absent = [bundle for bundle in bundles if bundle not in known]
+    known = sorted({str(bundle) for bundle in there})
+    spelled = [meant(bundle, known) for bundle in bundles]
+    absent = [bundle for bundle, name in zip(bundles, spelled, strict=True) if name is None]
     if absent:
-        raise NothingSelectedError(
-            f"No profile table has the bundle {listed(absent)}. There are: {listed(sorted(known))}"
-        )
+        raise NothingSelectedError(f"No profile table has the bundle {listed(absent)}. There are: {listed(known)}")
+    return tuple(dict.fromkeys(name for name in spelled if name is not None))
 
 
 def space_of(name: str) -> str:

@@ -245,7 +245,7 @@ def _formula(settings: GroupSettings, table: pd.DataFrame) -> tuple[str, tuple[C
         return settings.formula, ()
     if settings.model_file is not None:
         return read_model_file(settings.model_file)
-    columns = [c for c in table.columns if c not in {"participant_id", "session_id"}]
+    columns = [c for c in table.columns if c not in {"participant_id", "session_id", "source_id"}]
     raise UsageError(
         f"the group level needs a model: --formula or --model. Columns to use: {', '.join(columns) or 'none'}",
         f'For example: --formula "value ~ {" + ".join(columns[:3]) or "group"}"',

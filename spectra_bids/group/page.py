@@ -127,14 +127,14 @@ def _design(model: GroupModel, warnings: list[str]) -> DesignSummary:
 
 def _contrasts(model: GroupModel) -> tuple[ContrastItem, ...]:
     """What was tested, in the order of the tables."""
-    tested = [_contrast(contrast, model.design) for contrast in model.contrasts]
+    tested = [contrast_item(contrast, model.design) for contrast in model.contrasts]
     if model.null is not None:
         against = f"likelihood ratio of the model and {model.null.formula.text}"
         tested.append(ContrastItem(LRT, against))
     return tuple(tested)
 
 
-def _contrast(contrast: Contrast, design: Design) -> ContrastItem:
+def contrast_item(contrast: Contrast, design: Design) -> ContrastItem:
     """What a contrast says in weights, and the column that its effect is drawn by."""
     by = column_of(contrast, design)
     factor = next((f for f in design.factors if f.name == by), None)

@@ -12,6 +12,7 @@ from spectra_bids.bundle import Volume
 from spectra_bids.figures.brains import mosaic, picture
 from spectra_bids.figures.patterns import pattern_plot
 from spectra_bids.group.model import GroupModel
+from spectra_bids.group.page import contrast_item
 from spectra_bids.ltpa.compare import Compared
 from spectra_bids.ltpa.patterns import Cells, Grid, Patterns, pair_name
 from spectra_bids.ltpa.settings import LtpaSettings
@@ -56,6 +57,7 @@ def page_and_figures(
         pairs=pairs,
         summary=summary,
         design=summarize_design(model.design, model.joined),
+        tested={c.name: contrast_item(c, model.design).text for c in model.contrasts},
         exchanged={c.name: words for c, words in zip(model.contrasts, exchanged, strict=True)},
         figures=figures,
         search=search,

@@ -67,6 +67,12 @@ def far_away(distances: Distances) -> list[str]:
     return [f"far from the atlas (median distance above {FAR_BUNDLE_MM:g} mm): {', '.join(far)}"] if far else []
 
 
+def without_lesion_mask(wanted: str, masks: Mapping[str, object]) -> list[str]:
+    """A warning where a lesion mask is asked for and this session has none: a name may be misspelled for everybody."""
+    absent = bool(wanted) and "lesion" not in masks
+    return [f"no --lesion-mask {wanted} in the space of the maps: lesion_load is n/a"] if absent else []
+
+
 def refuse_swapped_pairs(
     own: Mapping[str, Bundle], files: Mapping[str, BundleFile], distances: Distances, atlas: Atlas
 ) -> None:

@@ -30,6 +30,7 @@ from spectra_bids.participant.checks import (
     refuse_swapped_pairs,
     require_streamlines,
     require_values,
+    without_lesion_mask,
     without_streamlines,
 )
 from spectra_bids.participant.points import Weighed, find_weighed, read_weighed
@@ -235,6 +236,7 @@ def _compute(
         *without_streamlines(loaded, files),
         *far_away(distances),
         *require_values(profiles, {s.name: s.path for s in inputs.scalars}),
+        *without_lesion_mask(settings.profile.points.lesion_mask, masks),
     )
     shown = {n: thin(b) for n, b in placed.items()} if settings.pictures != "none" else {}
     return _Computed(profiles, loaded, labels, distances, route, few, warnings, shown)

@@ -49,6 +49,7 @@ class LtpaPage:
     pairs, summary : DataFrame
         As the files.
     design : DesignSummary
+    tested : mapping of contrast to what a positive estimate means
     exchanged : mapping of contrast to text
     figures : tuple of FigureItem
     search : bool
@@ -71,6 +72,7 @@ class LtpaPage:
     pairs: pd.DataFrame
     summary: pd.DataFrame
     design: DesignSummary
+    tested: Mapping[str, str]
     exchanged: Mapping[str, str]
     figures: tuple[FigureItem, ...]
     search: bool = False
@@ -183,6 +185,7 @@ def _design(page: LtpaPage) -> tuple[Block, ...]:
     facts = (
         ("Formula", page.formula),
         ("Rows", f"{counted(page.design.n_rows, 'session')} of {counted(page.design.n_subjects, 'person', 'people')}"),
+        *(("Contrast", f"{name}: {words}") for name, words in page.tested.items()),
         *(("Exchanged", f"{name}: {words}") for name, words in page.exchanged.items()),
     )
     rows = tuple(

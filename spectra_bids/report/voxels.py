@@ -174,9 +174,11 @@ def _contrast(page: VoxelPage, part: ContrastPart) -> Fold:
     if page.has_regions:
         inside.append(Fold("All regions", (_regions(part),)))
     inside += [_peaks(page, part, mode) for mode in _MODES]
-    return Fold(
-        part.item.name, tuple(inside), is_open=found > 0, remark=f"{found:,} rejected" if found else "nothing found"
-    )
+    shown_side = int(row["n_positive"]) if row["statistic"] == "t" and not part.two_sided else found
+    remark = f"{shown_side:,} rejected" if shown_side else "nothing found"
+    if found > shown_side:
+        remark += f" above 0; {found - shown_side:,} below"
+    return Fold(part.item.name, tuple(inside), is_open=shown_side > 0, remark=remark)
 
 
 def _regions(part: ContrastPart) -> TableItem:
@@ -236,7 +238,8 @@ def _voxelwise(paragraphs: tuple[str, ...]) -> tuple[str, ...]:
     """The procedures' words, whose cells are voxels here and whose blocks are regions."""
     words = {"cells": "voxels", "cell": "voxel", "Cells": "Voxels", "Cell": "Voxel", "bundles": "regions"}
     words |= {"bundle": "region", "Bundles": "Regions", "Bundle": "Region"}
-    return tuple(re.sub(r"\b([Cc]ells?|[Bb]undles?)\b", lambda m: words[m[1]], text) for text in paragraphs)
+    texts = (text.replace("one contrast of one scalar, 1D and 2D apart", "one contrast") for text in paragraphs)
+    return tuple(re.sub(r"\b([Cc]ells?|[Bb]undles?)\b", lambda m: words[m[1]], text) for text in texts)
 
 
 def _references(page: VoxelPage) -> tuple[str, ...]:

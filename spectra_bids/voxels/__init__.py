@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,13 +19,14 @@ from spectra_bids import __version__
 from spectra_bids.bridges.modelarray import ModelArrayFile
 from spectra_bids.dataset.label_store import LabelFiles, find_labels
 from spectra_bids.dataset.outputs import clear_leftovers, remove, sha256, write_json, write_table, write_text
+from spectra_bids.errors import SpectraError
 from spectra_bids.geometry.labels import LabelVolume
 from spectra_bids.io.labels import read_labels
 from spectra_bids.io.masks import Mask, read_mask
 from spectra_bids.report.words import counted
 from spectra_bids.settings import settings_hash
 from spectra_bids.voxels.decide import Decided, decide, regions_of, summary
-from spectra_bids.voxels.fit import VoxelFits, fit_voxels, read_fits, require_memory, write_fits
+from spectra_bids.voxels.fit import STATUSES, VoxelFits, fit_voxels, read_fits, require_memory, write_fits
 from spectra_bids.voxels.inputs import Inputs, contents_hash, opened, read_inputs, require_volume
 from spectra_bids.voxels.model import VoxelModel, make_model
 from spectra_bids.voxels.outputs import (
@@ -69,12 +71,25 @@ def run(settings: VoxelSettings) -> int:
     clear_leftovers(settings.out, recursive=False)
     fits = _fits(settings, used, mask, model, fits_key)
     volume = _volume(regions[0]) if regions else None
+    _warn_of_nothing(model, fits)
     decided = decide(settings, model, fits, regions_of(mask, volume))
     _write(settings, inputs, mask, model, fits, decided, [_volume(files) for files in named], fits_key, key)
     write_back(settings, model, fits, decided)
     what = counted(len(model.contrasts), "contrast")
-    print(f"{settings.name}: {model.design.n} inputs, {mask.n} voxels, {what}; {settings.page}")
+    left = f" ({len(model.design.dropped)} more left out: n/a)" if model.design.dropped else ""
+    print(f"{settings.name}: {model.design.n} inputs{left}, {mask.n} voxels, {what}; {settings.page}")
     return 0
+
+
+def _warn_of_nothing(model: VoxelModel, fits: VoxelFits) -> None:
+    """A warning where no voxel could be tested: nothing found would read as no effect."""
+    if not any(np.isfinite(test.p).any() for test in fits.tests):
+        counts = np.bincount(fits.status, minlength=len(STATUSES) + 1)[1:]
+        why = ", ".join(f"{n} {status}" for status, n in zip(STATUSES, counts, strict=True) if n)
+        log.warning(
+            "No voxel was tested, so nothing could be found: %s. There are %d inputs for %d columns of the design; "
+            "--min-subjects says how many a voxel needs", why, model.design.n, len(model.design.columns),
+        )  # fmt: skip
 
 
 def _volume(files: LabelFiles) -> LabelVolume:
@@ -87,8 +102,15 @@ def _fits(settings: VoxelSettings, used: Inputs, mask: Mask, model: VoxelModel, 
     kept = None if settings.force else read_fits(stored, key)
     if kept is not None:
         return kept
-    with opened(used, mask, settings.work_dir or settings.folder) as columns:
-        fits = fit_voxels(model, columns, mask.n, settings.min_subjects)
+    new = [folder for folder in (settings.folder, settings.out) if not folder.exists()]
+    try:
+        with opened(used, mask, settings.work_dir or settings.folder) as columns:
+            fits = fit_voxels(model, columns, mask.n, settings.min_subjects)
+    except SpectraError:
+        for folder in new:  # an image that cannot be used leaves no empty folder
+            with suppress(OSError):
+                folder.rmdir()
+        raise
     write_fits(stored, fits, key)
     return fits
 
@@ -164,11 +186,13 @@ def _facts(
 ) -> dict[str, Any]:
     """Content of the model file."""
     contrasts = []
-    for contrast, label, rejected in zip(model.contrasts, model.labels, table["n_rejected"], strict=True):
+    counts = table[["n_rejected", "n_positive", "n_negative"]].itertuples(index=False, name=None)
+    for contrast, label, (rejected, *sides) in zip(model.contrasts, model.labels, counts, strict=True):
         used = np.flatnonzero(np.any(contrast.weights != 0, axis=0))
         columns = [model.design.columns[k] for k in used]
-        entry = {"Name": contrast.name, "Label": label, "Type": contrast.type, "Columns": columns}
-        contrasts.append(entry | {"Weights": contrast.weights[:, used].tolist(), "Rejected": int(rejected)})
+        entry: dict[str, Any] = {"Name": contrast.name, "Label": label, "Type": contrast.type, "Columns": columns}
+        entry |= {"Weights": contrast.weights[:, used].tolist(), "Rejected": int(rejected)}
+        contrasts.append(entry | ({"RejectedAboveAndBelow0": [int(n) for n in sides]} if contrast.type == "T" else {}))
     return {
         "Name": settings.name,
         "Formula": model.design.formula.text,

@@ -38,12 +38,15 @@ def review_text(path: Path) -> str:
             f"Analysis: {facts['Name']}",
             f"Formula: {facts['Formula']}",
             f"Inputs included in the analysis: {facts['Inputs']} ({facts['Subjects']} subjects)",
+            *(f"  left out: {name} ({why})" for name, why in facts["LeftOut"].items()),
             f"Voxels in the mask: {facts['Voxels']}",
             f"Regressors: {listed(facts['DesignColumns'])}",
+            f"Centred: {listed(facts['Centred']) if facts['Centred'] else 'none'}",
             "Contrasts:",
             *(_row(c) for c in facts["Contrasts"]),
+            f"Page: {path.parent.with_name(path.parent.name + '.html')}",
             f"Files in {path.parent}:",
-            *(f"  {name}" for name in facts["Files"]),
+            *(f"  {name}" for name in sorted((*facts["Files"], path.name))),
         ]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DatasetError(
@@ -55,4 +58,7 @@ def review_text(path: Path) -> str:
 def _row(contrast: dict[str, Any]) -> str:
     weights = "; ".join(str(row) for row in contrast["Weights"])
     rejected = f"{contrast['Rejected']} voxels rejected"
+    if contrast["Rejected"] and "RejectedAboveAndBelow0" in contrast:
+        above, below = contrast["RejectedAboveAndBelow0"]
+        rejected += f": {above} above 0, {below} below"
     return f"  {contrast['Name']}  {contrast['Type']}  [{', '.join(contrast['Columns'])}]  {weights}  {rejected}"

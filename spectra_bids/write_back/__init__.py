@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from spectra_bids.dataset.names import group_dir, model_table
+from spectra_bids.dataset.names import group_dir, meant, model_table
 from spectra_bids.dataset.outputs import read_table, sha256
 from spectra_bids.errors import MissingInputError, UsageError, listed
 from spectra_bids.figures.style import limits
@@ -129,6 +129,8 @@ def _chosen(task: WriteBackTask, stats: pd.DataFrame, table: Path) -> pd.DataFra
     asked = {"bundle": task.bundles, "scalar": task.scalars, "contrast": task.contrasts}
     for column, names in asked.items():
         there = list(dict.fromkeys(stats[column]))
+        if column == "bundle":
+            names = tuple(meant(name, there) or name for name in names)
         absent = [name for name in names if name not in there]
         if absent:
             raise UsageError(f"--{column}: {table.name} has no {listed(absent)}. There are: {listed(there)}")

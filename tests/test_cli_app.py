@@ -163,22 +163,27 @@ def test_the_name_of_a_run_is_a_date_and_a_uuid():
     assert first != second
 
 
-@pytest.mark.parametrize(("flags", "shown"), [([], {"W"}), (["-v"], {"W", "I"}), (["-vv"], {"W", "I", "D"})])
-def test_the_screen_shows_what_was_asked_for_and_the_file_everything(flags, shown, bids, capsys):
+@pytest.mark.parametrize(
+    ("flags", "terminal", "shown"),
+    [([], False, "W"), (["-v"], False, "WIO"), (["-vv"], False, "WIDO"), ([], True, "WO"), (["-v"], True, "WIO")],
+)
+def test_the_screen_shows_what_was_asked_for_and_the_file_everything(flags, terminal, shown, bids, capsys, monkeypatch):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal)
     parsed, run = settings(bids, *flags)
     start_logs(run, parsed)
     log = logging.getLogger("spectra_bids")
     try:
         for level, letter in ((logging.WARNING, "W"), (logging.INFO, "I"), (logging.DEBUG, "D")):
             log.log(level, "letter %s", letter)
+        log.info("letter O", extra={"outcome": True})
     finally:
         for handler in log.handlers:
             handler.close()
         log.handlers.clear()
     said = capsys.readouterr().err
-    assert {letter for letter in "WID" if f"letter {letter}" in said} == shown
+    assert {letter for letter in "WIDO" if f"letter {letter}" in said} == set(shown)
     written = (bids.parent / "out" / "logs" / "run" / "run.log").read_text()
-    assert all(f"letter {letter}" in written for letter in "WID")
+    assert all(f"letter {letter}" in written for letter in "WIDO")
 
 
 @pytest.mark.parametrize(

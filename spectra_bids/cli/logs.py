@@ -20,7 +20,11 @@ def new_run() -> str:
 
 
 def start_logs(run: RunSettings, options: argparse.Namespace) -> None:
-    """Write logs/<run>/run.toml, and send messages to logs/<run>/run.log and standard error."""
+    """Write logs/<run>/run.toml, and send messages to logs/<run>/run.log and standard error.
+
+    Without -v only warnings come to standard error; to a terminal also what came of the run, which is marked by
+    `extra={"outcome": True}`.
+    """
     folder = run_log_dir(run.output_dir, run.run_uuid)
     write_text(folder / "run.toml", to_toml(options))
     log = logging.getLogger("spectra_bids")
@@ -31,7 +35,9 @@ def start_logs(run: RunSettings, options: argparse.Namespace) -> None:
     file = logging.FileHandler(folder / "run.log", encoding="utf-8")
     file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     screen = logging.StreamHandler(sys.stderr)
-    screen.setLevel({0: logging.WARNING, 1: logging.INFO}.get(run.verbose, logging.DEBUG))
+    least = {0: logging.WARNING, 1: logging.INFO}.get(run.verbose, logging.DEBUG)
+    person = sys.stderr.isatty()
+    screen.addFilter(lambda record: record.levelno >= least or (person and hasattr(record, "outcome")))
     screen.setFormatter(logging.Formatter("%(message)s"))
     log.addHandler(file)
     log.addHandler(screen)

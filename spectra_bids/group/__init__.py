@@ -117,6 +117,11 @@ def run(settings: GroupSettings) -> int:
     return _reduce(settings, model, Shown(cohorts, anatomy, sidecars, absent, decisions), fits)
 
 
+def _tell_quality(settings: GroupSettings, shown: Shown) -> None:
+    page = write_quality(settings, shown.decisions)
+    log.info("quality of all sessions: %s", page, extra={"outcome": True})
+
+
 @dataclass(frozen=True, eq=False)
 class Shown:
     """What the page shows beside the results: profiles, their grids, atlas labels and sidecars, and bundles that
@@ -147,10 +152,10 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
         )
     page = model_page(out, model.name)
     if done and page.is_file() and not (settings.run.force or only_page):
-        log.info("model %s was done already", model.name)
+        log.info("model %s was done already: %s", model.name, page, extra={"outcome": True})
         if not is_current(settings, shown.decisions):
             _write_shared(out, shown, model)
-            log.info("quality of all sessions: %s", write_quality(settings, shown.decisions))
+            _tell_quality(settings, shown)
         return 0
     results = {d: _decided(settings, model, shown, d, paths) for d, paths in fits.items()}
     taken = read_removed(fits)
@@ -159,9 +164,9 @@ def _reduce(settings: GroupSettings, model: GroupModel, shown: Shown, fits: Mapp
     if not only_page:
         _write_shared(out, shown, model)
         _write_model(out, model, results, settings, key, shown.anatomy)
-    log.info("report: %s", page)
+    log.info("report: %s", page, extra={"outcome": True})
     if only_page or not is_current(settings, shown.decisions):
-        log.info("quality of all sessions: %s", write_quality(settings, shown.decisions))
+        _tell_quality(settings, shown)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -35,6 +36,8 @@ from spectra_bids.settings import ParticipantSettings
 from spectra_bids.workers import Workers, map_unordered
 
 log = logging.getLogger("spectra_bids")
+
+_STATES = {"computed": "done", "kept": "done already", "failed": "failed"}
 
 
 @dataclass(frozen=True)
@@ -91,6 +94,10 @@ def _run_all(settings: ParticipantSettings, subjects: dict[str, list[Session]], 
         outcomes += found
         for outcome in found:
             _tell(outcome)
+    counts = Counter(o.state for o in outcomes if o.state != "warned")
+    said = ", ".join(f"{counts[state]} {words}" for state, words in _STATES.items() if counts[state])
+    pages = settings.run.output_dir / "sub-*.html"
+    log.info("sessions: %s; pages: %s", said, pages, extra={"outcome": True})
     return exit_status(outcomes)
 
 

@@ -270,6 +270,8 @@ def test_the_command_shows_licence_and_citation_before_it_fetches(server, cli, m
     assert ended.status == 0, ended.err
     assert ended.out.index("CC BY-SA 4.0") < ended.out.index("Yeh 2022") < ended.out.index("is in")
     server.status = 404
+    assert cli("atlas", "fetch", "hcp1065", "--force").status == 66
+    server.status = 503
     assert cli("atlas", "fetch", "hcp1065", "--force").status == 75
     assert cli("atlas", "fetch", "hcp1065").status == 73
     assert status("hcp1065").state == "fetched"

@@ -12,7 +12,7 @@ from loopback import Loopback, running
 
 from spectra_bids.dataset import downloads
 from spectra_bids.dataset.downloads import FetchProgress, discard, download, expected_size, part_of
-from spectra_bids.errors import AtlasError, TemporaryError, UsageError
+from spectra_bids.errors import AtlasError, MissingInputError, TemporaryError, UsageError
 
 CONTENT = np.random.default_rng(0).bytes(3_500_000)
 MB = 2**20
@@ -167,10 +167,17 @@ def test_without_a_network_the_message_says_what_to_do(target):
         download("http://nowhere.invalid/atlas.zip", target, SHA256)
 
 
-@pytest.mark.parametrize(("status", "said"), [(404, "404 Not Found$"), (403, "a key may be needed"), (500, "500")])
-def test_what_the_server_says_is_repeated(server, target, status, said):
+@pytest.mark.parametrize(
+    ("status", "kind", "said"),
+    [
+        (404, MissingInputError, "404 Not Found$"),
+        (403, MissingInputError, "a key may be needed"),
+        (500, TemporaryError, "500"),
+    ],
+)
+def test_what_the_server_says_is_repeated(server, target, status, kind, said):
     server.status = status
-    with pytest.raises(TemporaryError, match=said):
+    with pytest.raises(kind, match=said):
         download(f"{server.base}/atlas.zip", target)
     assert left(target) == []
 

@@ -188,7 +188,8 @@ def participant_settings(options: argparse.Namespace, run: RunSettings) -> Parti
     if not where:
         raise MissingInputError(
             "no atlas: neither --atlas nor $SPECTRA_BIDS_ATLAS is given",
-            "Get one with 'spectra-bids atlas fetch', or make one of your own bundles with 'spectra-bids atlas build'",
+            "Get one with 'spectra-bids atlas fetch hcp1065' ('atlas list' shows which there are), or make one of your "
+            "own bundles with 'spectra-bids atlas build'",
         )
     from spectra_bids.dataset.atlas_store import find_atlas
 

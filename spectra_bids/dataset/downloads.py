@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 from urllib.parse import urlsplit
 
-from spectra_bids.errors import AtlasError, TemporaryError, UsageError
+from spectra_bids.errors import AtlasError, MissingInputError, TemporaryError, UsageError
 
 if TYPE_CHECKING:
     import requests
@@ -29,6 +29,8 @@ _CHUNK = 2**16
 #: Attempts in a row that must each bring something, and the seconds before the second of them.
 _ATTEMPTS, _PAUSE_S = 5, 1.0
 _TIMEOUT_S = (15, 60)
+#: Answers that asking again does not change.
+_FINAL = {400, 401, 403, 404, 410}
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,10 @@ def download(
     try:
         pooch.retrieve(url, checksum or None, fname=target.name, path=target.parent, downloader=fetch)
     except requests.RequestException as error:
-        raise TemporaryError(f"{url} cannot be reached: {_reason(error)}", _kept(part)) from error
+        said = f"{url} cannot be reached: {_reason(error)}"
+        if error.response is not None and error.response.status_code in _FINAL:
+            raise MissingInputError(said, "Look whether the address is right and the file still there") from error
+        raise TemporaryError(said, _kept(part)) from error
     except ValueError as error:  # pooch: the checksum is another one
         got = re.search(r"but got (?:\w+:)?(\w+)", str(error))
         if not got:

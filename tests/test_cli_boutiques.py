@@ -108,12 +108,12 @@ def test_the_image_has_the_name_that_it_is_built_under(description):
 
 
 def test_the_resources_are_one_to_three_times_what_the_readme_says_was_measured(description):
-    found = re.search(r"of CPU and (\d+) MB; [\d.]+ to\s+([\d.]+) s of wall time", (ROOT / "README.md").read_text())
+    found = re.search(r"([\d.]+) s and (\d+) MB with\s+pictures of all bundles", (ROOT / "README.md").read_text())
     assert found, "the README no longer says what a subject takes"
     suggested = description["suggested-resources"]
     assert suggested["cpu-cores"] == 1
-    assert 1 <= suggested["ram"] / (float(found[1]) / 1000) <= 3
-    assert 1 <= suggested["walltime-estimate"] / float(found[2]) <= 3
+    assert 1 <= suggested["ram"] / (float(found[2]) / 1000) <= 3
+    assert 1 <= suggested["walltime-estimate"] / float(found[1]) <= 3
 
 
 # --- the reference implementation ----------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ _FOLDERS = {"bids_dir", "output_dir", "work_dir", "bids_database_dir", "atlas"}
 _LEFT_OUT = {"help", "version", "bids_exec_spec"}
 #: Twice what benchmarks/participant.py measured of one subject (19 bundles of 1,000 streamlines, one map, one process):
 #: 268 MB, at most 10.4 s. Boutiques counts memory in GB and time in seconds.
-_RESOURCES = {"cpu-cores": 1, "ram": 0.54, "walltime-estimate": 21}
+_RESOURCES = {"cpu-cores": 1, "ram": 1.3, "walltime-estimate": 45}
 _EARLIER_OUTPUT = {
     "id": "earlier_output_dir",
     "name": "earlier output dir",

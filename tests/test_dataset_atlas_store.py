@@ -85,7 +85,7 @@ def test_an_atlas_is_fetched_over_http(folder):
         base = f"http://127.0.0.1:{server.server_port}"
         digest = hashlib.sha256(archive.read_bytes()).hexdigest()
         assert fetch_atlas(f"{base}/{archive.name}", "far", digest.upper())[1].name == "Tiny"
-        with pytest.raises(TemporaryError, match=r"cannot be reached.*404"):
+        with pytest.raises(MissingInputError, match=r"cannot be reached.*404"):
             fetch_atlas(f"{base}/nothing.zip", "none")
         server.shutdown()
 

@@ -95,3 +95,12 @@ def test_a_factor_of_several_levels_is_said_by_its_levels(study, profiles, cli):
     levels = sorted(table["site"].unique())
     assert len(levels) > 2
     assert f"any difference between {', '.join(levels)}" in (profiles / "model-sites.html").read_text()
+
+
+def test_who_is_not_in_the_model_is_told_while_it_runs(study, profiles, tmp_path, cli):
+    lines = (study.bids / "participants.tsv").read_text().splitlines()
+    (tmp_path / "design.tsv").write_text("\n".join([*lines[:2], lines[2].replace("sub-02", "sub-old"), *lines[3:]]))
+    command = (study.bids, profiles, "group", "--formula", "value ~ age", "--profile", "1D", "-v")
+    ended = cli(*command, "--design", tmp_path / "design.tsv")
+    assert ended.status == 0, ended.err
+    assert "not in the model: sub-02 (not in design.tsv), sub-old (no profile tables)" in ended.err

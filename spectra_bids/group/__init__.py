@@ -51,7 +51,7 @@ from spectra_bids.dataset.outputs import (
 )
 from spectra_bids.dataset.qc_columns import ROWS
 from spectra_bids.dataset.qc_files import QcFile, read_decisions
-from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError
+from spectra_bids.errors import DatasetError, MissingInputError, NothingSelectedError, listed
 from spectra_bids.geometry.grid import Grid
 from spectra_bids.group import norms
 from spectra_bids.group.anatomy import label_facts, label_hashes, read_anatomy
@@ -108,6 +108,9 @@ def run(settings: GroupSettings) -> int:
     if settings.run.dry_run:
         print_plan(settings, model, cohorts, wanted)
         return 0
+    if model.dropped:
+        told = listed(f"{who} ({why})" for who, why in model.dropped)
+        log.info("not in the model: %s", told, extra={"outcome": True})
     clear_leftovers(out, recursive=False)
     clear_leftovers(group_dir(out), recursive=True)
     fits = _fit_all(settings, model, cohorts, {n: grids[n] for n in wanted})
